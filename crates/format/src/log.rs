@@ -1,0 +1,521 @@
+//! Log records: everything committed between two writes of the log, whole or not at all.
+//!
+//! ```text
+//! OFFSET  SIZE  FIELD
+//!      0     4  magic              "ALOG"
+//!      4     4  checksum           CRC-32C of `length` bytes with this field zero
+//!      8    16  uuid               of the volume
+//!     24     8  lsn                one more than the record before
+//!     32     8  flushed_lsn        records up to here were known flushed when this was written
+//!     40     8  position           bytes appended to the log before this record, ever
+//!     48     4  length             bytes, without the padding to the device's sector
+//!     52     4  previous_checksum  of the record before
+//!     56     8  checkpoint         0, or: counts only if the superblock reached this generation
+//!     64     4  edit_bytes
+//!     68     4  sum_bytes
+//!     72     4  data_bytes         bytes of journaled data; 0 today
+//!     76     4  sector             records are padded to multiples of this
+//!     80    16  reserved           zero
+//!     96     -  edits, sums, data
+//! ```
+//!
+//! The record at `position` starts at byte `position` modulo the log's size and may wrap.
+//!
+//! An edit starts with its kind:
+//!
+//! ```text
+//! 1 put     tree 1, key length 2, value length 2, key, value
+//! 2 delete  tree 1, key length 2, key
+//! 3 alloc   first block 8, count 4          the blocks leave the free tree
+//! 4 free    first block 8, count 4          the blocks return to it
+//! ```
+//!
+//! Data sums, one group for each run of freshly written blocks that the record makes reachable:
+//!
+//! ```text
+//! first block 8, count 4, last_bytes 4, then count CRC-32Cs of 4 bytes
+//! ```
+//!
+//! `last_bytes` is how many bytes of the run's last block are summed: those below the end of the
+//! file. Bytes behind it are not reachable yet, so a later append may write them in place before
+//! this record is proven flushed.
+
+use crate::checksum::crc32c_without;
+use crate::key::TreeId;
+use crate::limits::{BLOCK_SIZE, KEY_BYTES_MAX, RECORD_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::{Corruption, Result};
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// First bytes of a record.
+pub const MAGIC: [u8; 4] = *b"ALOG";
+/// Bytes of a record's header.
+pub const HEADER_BYTES: usize = size_of::<RawRecordHeader>();
+
+const CHECKSUM_AT: usize = 4;
+const PUT: u8 = 1;
+const DELETE: u8 = 2;
+const ALLOC: u8 = 3;
+const FREE: u8 = 4;
+
+/// On-disk record header.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct RawRecordHeader {
+    magic: [u8; 4],
+    checksum: U32,
+    uuid: [u8; 16],
+    lsn: U64,
+    flushed_lsn: U64,
+    position: U64,
+    length: U32,
+    previous_checksum: U32,
+    checkpoint: U64,
+    edit_bytes: U32,
+    sum_bytes: U32,
+    data_bytes: U32,
+    sector: U32,
+    reserved: [u8; 16],
+}
+const _: () = assert!(HEADER_BYTES == 96);
+
+/// A record's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordHeader {
+    /// Log sequence number.
+    pub lsn: u64,
+    /// Records up to here were known flushed.
+    pub flushed_lsn: u64,
+    /// Bytes appended before this record.
+    pub position: u64,
+    /// Checksum of the record before.
+    pub previous_checksum: u32,
+    /// Counts only if the superblock reached this generation; 0: always.
+    pub checkpoint: u64,
+    /// Padding unit, bytes.
+    pub sector: u32,
+}
+
+/// One change of the trees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edit<'a> {
+    /// Inserts or replaces.
+    Put {
+        /// Tree.
+        tree: TreeId,
+        /// Key.
+        key: &'a [u8],
+        /// Value.
+        value: &'a [u8],
+    },
+    /// Removes, if there.
+    Delete {
+        /// Tree.
+        tree: TreeId,
+        /// Key.
+        key: &'a [u8],
+    },
+    /// Blocks leave the free tree.
+    Alloc {
+        /// First block.
+        block: u64,
+        /// Blocks.
+        count: u32,
+    },
+    /// Blocks return to the free tree.
+    Free {
+        /// First block.
+        block: u64,
+        /// Blocks.
+        count: u32,
+    },
+}
+
+impl Edit<'_> {
+    /// Appends the edit's bytes.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match *self {
+            Edit::Put { tree, key, value } => {
+                out.extend_from_slice(&[PUT, tree as u8]);
+                out.extend_from_slice(&(key.len() as u16).to_le_bytes());
+                out.extend_from_slice(&(value.len() as u16).to_le_bytes());
+                out.extend_from_slice(key);
+                out.extend_from_slice(value);
+            }
+            Edit::Delete { tree, key } => {
+                out.extend_from_slice(&[DELETE, tree as u8]);
+                out.extend_from_slice(&(key.len() as u16).to_le_bytes());
+                out.extend_from_slice(key);
+            }
+            Edit::Alloc { block, count } => encode_blocks(ALLOC, block, count, out),
+            Edit::Free { block, count } => encode_blocks(FREE, block, count, out),
+        }
+    }
+}
+
+fn encode_blocks(kind: u8, block: u64, count: u32, out: &mut Vec<u8>) {
+    out.push(kind);
+    out.extend_from_slice(&block.to_le_bytes());
+    out.extend_from_slice(&count.to_le_bytes());
+}
+
+/// Decodes the edits of a record, in order; ends after the first error.
+#[derive(Debug, Clone)]
+pub struct Edits<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Edits<'a> {
+    /// Decodes `bytes`.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    fn decode(&mut self) -> Option<Edit<'a>> {
+        let kind = self.byte()?;
+        Some(match kind {
+            PUT => {
+                let tree = TreeId::from_code(self.byte()?)?;
+                let key = self.length(KEY_BYTES_MAX)?;
+                let value = self.length(VALUE_BYTES_MAX)?;
+                Edit::Put { tree, key: self.take(key)?, value: self.take(value)? }
+            }
+            DELETE => {
+                let tree = TreeId::from_code(self.byte()?)?;
+                let key = self.length(KEY_BYTES_MAX)?;
+                Edit::Delete { tree, key: self.take(key)? }
+            }
+            ALLOC | FREE => {
+                let block = u64::from_le_bytes(*self.chunk()?);
+                let count = u32::from_le_bytes(*self.chunk()?);
+                block.checked_add(u64::from(count)).filter(|_| count > 0)?;
+                if kind == ALLOC {
+                    Edit::Alloc { block, count }
+                } else {
+                    Edit::Free { block, count }
+                }
+            }
+            _ => return None,
+        })
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        let (byte, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(*byte)
+    }
+
+    fn chunk<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
+        let (chunk, rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
+        Some(chunk)
+    }
+
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (bytes, rest) = self.rest.split_at_checked(length)?;
+        self.rest = rest;
+        Some(bytes)
+    }
+
+    fn length(&mut self, limit: usize) -> Option<usize> {
+        Some(usize::from(u16::from_le_bytes(*self.chunk()?))).filter(|length| *length <= limit)
+    }
+}
+
+impl<'a> Iterator for Edits<'a> {
+    type Item = Result<Edit<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let left = self.rest.len();
+        Some(self.decode().ok_or_else(|| {
+            self.rest = &[];
+            Corruption::new("log record", 0, format!("bad edit {left} bytes before the end"))
+        }))
+    }
+}
+
+/// Checksums of a run of freshly written blocks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataSums {
+    /// First block.
+    pub block: u64,
+    /// Bytes summed of the last block, 1 to 4096.
+    pub last_bytes: u32,
+    /// One CRC-32C a block.
+    pub sums: Vec<u32>,
+}
+
+impl DataSums {
+    /// Sums `bytes`, to be written from block `block` on; a partial last block is summed as far
+    /// as it goes.
+    #[must_use]
+    pub fn of(block: u64, bytes: &[u8]) -> Self {
+        let sums = bytes.chunks(BLOCK_SIZE).map(crate::checksum::crc32c).collect();
+        let tail = bytes.len() % BLOCK_SIZE;
+        let last_bytes = if tail == 0 { BLOCK_SIZE } else { tail } as u32;
+        Self { block, last_bytes, sums }
+    }
+
+    /// Appends the group's bytes.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.block.to_le_bytes());
+        out.extend_from_slice(&(self.sums.len() as u32).to_le_bytes());
+        out.extend_from_slice(&self.last_bytes.to_le_bytes());
+        for sum in &self.sums {
+            out.extend_from_slice(&sum.to_le_bytes());
+        }
+    }
+
+    /// Bytes that [`Self::encode`] appends.
+    #[must_use]
+    pub fn encoded_bytes(&self) -> usize {
+        16 + 4 * self.sums.len()
+    }
+
+    /// Decodes all groups of a record.
+    ///
+    /// # Errors
+    /// [`Corruption`] when the bytes do not divide into groups.
+    pub fn decode_all(mut bytes: &[u8]) -> Result<Vec<Self>> {
+        let mut groups = Vec::new();
+        while !bytes.is_empty() {
+            let (group, rest) = Self::decode(bytes).ok_or_else(|| {
+                Corruption::new("log record", 0, format!("bad sums {} bytes long", bytes.len()))
+            })?;
+            groups.push(group);
+            bytes = rest;
+        }
+        Ok(groups)
+    }
+
+    fn decode(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (block, rest) = bytes.split_first_chunk::<8>()?;
+        let (count, rest) = rest.split_first_chunk::<4>()?;
+        let (last, rest) = rest.split_first_chunk::<4>()?;
+        let count = usize::try_from(u32::from_le_bytes(*count)).ok()?;
+        let last_bytes = u32::from_le_bytes(*last);
+        let (sums, rest) = rest.split_at_checked(count.checked_mul(4)?)?;
+        let block = u64::from_le_bytes(*block);
+        block.checked_add(count as u64)?;
+        if count == 0 || last_bytes == 0 || last_bytes > BLOCK_SIZE as u32 {
+            return None;
+        }
+        let sums = sums
+            .chunks_exact(4)
+            .map(|sum| u32::from_le_bytes([sum[0], sum[1], sum[2], sum[3]]))
+            .collect();
+        Some((Self { block, last_bytes, sums }, rest))
+    }
+}
+
+/// Builds a record's bytes from its parts, padded with zeros to `header.sector`.
+///
+/// Returns the bytes and the record's checksum, which the next record names.
+///
+/// # Panics
+/// When the parts pass [`RECORD_BYTES_MAX`]: the log closes records long before.
+#[must_use]
+pub fn encode_record(
+    header: &RecordHeader,
+    uuid: &[u8; 16],
+    edits: &[u8],
+    sums: &[u8],
+    data: &[u8],
+) -> (Vec<u8>, u32) {
+    let length = HEADER_BYTES + edits.len() + sums.len() + data.len();
+    let padded = length.next_multiple_of(header.sector as usize);
+    assert!(padded <= RECORD_BYTES_MAX as usize, "log record of {length} bytes");
+    let raw = RawRecordHeader {
+        magic: MAGIC,
+        checksum: 0.into(),
+        uuid: *uuid,
+        lsn: header.lsn.into(),
+        flushed_lsn: header.flushed_lsn.into(),
+        position: header.position.into(),
+        length: (length as u32).into(),
+        previous_checksum: header.previous_checksum.into(),
+        checkpoint: header.checkpoint.into(),
+        edit_bytes: (edits.len() as u32).into(),
+        sum_bytes: (sums.len() as u32).into(),
+        data_bytes: (data.len() as u32).into(),
+        sector: header.sector.into(),
+        reserved: [0; 16],
+    };
+    let mut bytes = Vec::with_capacity(padded);
+    bytes.extend_from_slice(raw.as_bytes());
+    bytes.extend_from_slice(edits);
+    bytes.extend_from_slice(sums);
+    bytes.extend_from_slice(data);
+    let checksum = crc32c_without(&bytes, CHECKSUM_AT);
+    bytes[CHECKSUM_AT..CHECKSUM_AT + 4].copy_from_slice(&checksum.to_le_bytes());
+    bytes.resize(padded, 0);
+    (bytes, checksum)
+}
+
+/// A verified record, borrowed from the bytes read.
+#[derive(Debug, Clone)]
+pub struct Record<'a> {
+    /// Header.
+    pub header: RecordHeader,
+    /// Own checksum.
+    pub checksum: u32,
+    /// Bytes up to the next record.
+    pub padded_length: u64,
+    edits: &'a [u8],
+    sums: &'a [u8],
+    /// Journaled data.
+    pub data: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    /// Length of the record that starts with these [`HEADER_BYTES`], padding included, if they
+    /// look like a header at all; nothing is verified yet.
+    #[must_use]
+    pub fn padded_length(header: &[u8]) -> Option<u64> {
+        let (raw, _) = RawRecordHeader::read_from_prefix(header).ok()?;
+        let (length, sector) = (raw.length.get(), raw.sector.get());
+        let sane = raw.magic == MAGIC
+            && length as usize >= HEADER_BYTES
+            && length <= RECORD_BYTES_MAX
+            && sector.is_power_of_two()
+            && (512..=BLOCK_SIZE as u32).contains(&sector);
+        sane.then(|| u64::from(length.next_multiple_of(sector)))
+    }
+
+    /// Verifies a record: checksum, volume, and that its parts fill it.
+    ///
+    /// # Errors
+    /// [`Corruption`]; during replay that means "the log ends here".
+    pub fn decode(uuid: &[u8; 16], bytes: &'a [u8]) -> Result<Self> {
+        let bad = |problem: String| Corruption::new("log record", 0, problem);
+        let padded_length =
+            Self::padded_length(bytes).ok_or_else(|| bad("no record header".into()))?;
+        let (raw, _) = RawRecordHeader::read_from_prefix(bytes)
+            .map_err(|_| bad(format!("{} bytes long", bytes.len())))?;
+        let length = raw.length.get() as usize;
+        let whole = bytes.get(..length).ok_or_else(|| bad(format!("cut at {}", bytes.len())))?;
+        let checksum = crc32c_without(whole, CHECKSUM_AT);
+        if checksum != raw.checksum.get() {
+            return Err(bad(format!("checksum {checksum:#010x}, expected {:#x}", raw.checksum)));
+        }
+        if raw.uuid != *uuid {
+            return Err(bad("it belongs to another volume".into()));
+        }
+        let parts = [raw.edit_bytes, raw.sum_bytes, raw.data_bytes].map(|part| part.get() as usize);
+        let body = &whole[HEADER_BYTES..];
+        let split = || {
+            let (edits, rest) = body.split_at_checked(parts[0])?;
+            let (sums, data) = rest.split_at_checked(parts[1])?;
+            (data.len() == parts[2]).then_some((edits, sums, data))
+        };
+        let (edits, sums, data) = split().ok_or_else(|| bad(format!("parts {parts:?}")))?;
+        Ok(Self {
+            header: RecordHeader {
+                lsn: raw.lsn.get(),
+                flushed_lsn: raw.flushed_lsn.get(),
+                position: raw.position.get(),
+                previous_checksum: raw.previous_checksum.get(),
+                checkpoint: raw.checkpoint.get(),
+                sector: raw.sector.get(),
+            },
+            checksum,
+            padded_length,
+            edits,
+            sums,
+            data,
+        })
+    }
+
+    /// The record's edits, in order.
+    #[must_use]
+    pub fn edits(&self) -> Edits<'a> {
+        Edits::new(self.edits)
+    }
+
+    /// The record's data sums.
+    ///
+    /// # Errors
+    /// [`Corruption`] when they do not decode.
+    pub fn sums(&self) -> Result<Vec<DataSums>> {
+        DataSums::decode_all(self.sums)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UUID: [u8; 16] = [9; 16];
+
+    fn sample() -> (Vec<u8>, u32) {
+        let mut edits = Vec::new();
+        for edit in sample_edits() {
+            edit.encode(&mut edits);
+        }
+        let mut sums = Vec::new();
+        DataSums::of(40, &[5; BLOCK_SIZE + 10]).encode(&mut sums);
+        let header = RecordHeader {
+            lsn: 8,
+            flushed_lsn: 6,
+            position: 1024,
+            previous_checksum: 3,
+            checkpoint: 0,
+            sector: 512,
+        };
+        encode_record(&header, &UUID, &edits, &sums, b"data")
+    }
+
+    fn sample_edits() -> [Edit<'static>; 4] {
+        [
+            Edit::Put { tree: TreeId::Names, key: b"key", value: b"value" },
+            Edit::Delete { tree: TreeId::Inodes, key: b"gone" },
+            Edit::Alloc { block: 40, count: 2 },
+            Edit::Free { block: 80, count: 1 },
+        ]
+    }
+
+    #[test]
+    fn record_survives_encoding() {
+        let (bytes, checksum) = sample();
+        assert_eq!(bytes.len() % 512, 0);
+        let record = Record::decode(&UUID, &bytes).unwrap();
+        assert_eq!(record.checksum, checksum);
+        assert_eq!(record.header.lsn, 8);
+        assert_eq!(record.padded_length, bytes.len() as u64);
+        let edits: Vec<_> = record.edits().map(|edit| edit.unwrap()).collect();
+        assert_eq!(edits, sample_edits());
+        let sums = record.sums().unwrap();
+        assert_eq!((sums[0].block, sums[0].last_bytes, sums[0].sums.len()), (40, 10, 2));
+        assert_eq!(record.data, b"data");
+    }
+
+    #[test]
+    fn torn_or_flipped_record_is_refused() {
+        let (bytes, _) = sample();
+        let length =
+            usize::try_from(u32::from_le_bytes(bytes[48..52].try_into().unwrap())).unwrap();
+        for bit in 0..length * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(Record::decode(&UUID, &damaged).is_err(), "bit {bit}");
+        }
+        for cut in 0..length {
+            assert!(Record::decode(&UUID, &bytes[..cut]).is_err());
+        }
+    }
+
+    #[test]
+    fn hostile_edits_and_sums_end_with_an_error() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for _ in 0..20_000 {
+            let bytes: Vec<u8> = (0..random.usize(..60)).map(|_| random.u8(..6)).collect();
+            let edits: Vec<_> = Edits::new(&bytes).collect();
+            assert!(edits.iter().rev().skip(1).all(Result::is_ok));
+            let _ = DataSums::decode_all(&bytes);
+        }
+    }
+}
