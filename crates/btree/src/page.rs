@@ -1,0 +1,377 @@
+//! Changes to the slotted page of a node: cells in, cells out, and where to cut a full one.
+//!
+//! Called by [`crate::node`]; the layout itself is [`ashlar_format::node`].
+//!
+//! Invariants:
+//! - I1: cells lie between the heap and the end of the page and do not overlap, slots in front of
+//!   the heap; so no change of one cell reaches another.
+//! - I2: `used` is the sum of all cells and slots. The rest of the page is free, in one piece
+//!   after [`Page::compact`].
+
+use ashlar_format::NODE_SIZE;
+use ashlar_format::key::TreeId;
+use ashlar_format::node::{
+    CELL_HEADER_BYTES, HEADER_BYTES, NodePointer, NodeRef, POINTER_BYTES, SLOT_BYTES, format_empty,
+};
+use std::cmp::Ordering;
+use std::ops::Range;
+
+/// Bytes of a page for cells and their slots.
+pub(crate) const CAPACITY: usize = NODE_SIZE - HEADER_BYTES;
+
+const COUNT_AT: usize = 42;
+const HEAP_AT: usize = 44;
+/// Key bytes compared as one number before the rest: both numbers of the widest fixed-size keys.
+const HEAD_BYTES: usize = 16;
+
+/// A page and the bookkeeping that its bytes do not hold.
+#[derive(Debug, Clone)]
+pub(crate) struct Page {
+    bytes: Box<[u8; NODE_SIZE]>,
+    used: usize,
+    /// Where the next cell of an ascending run would stand: one behind the last insertion.
+    run: usize,
+}
+
+/// Where a full page is cut to take one more cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// Cells from here on move to the right.
+    pub(crate) at: usize,
+    /// Which half takes the new cell.
+    pub(crate) side: Side,
+}
+
+/// A half of a cut page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Left,
+    Right,
+}
+
+impl Page {
+    /// A page without cells.
+    pub(crate) fn empty(tree: TreeId, level: u8) -> Self {
+        let mut bytes = zeroed();
+        format_empty(&mut bytes, tree, level);
+        Self { bytes, used: 0, run: usize::MAX }
+    }
+
+    /// Takes over a page that [`NodeRef::verify`] accepted, unless its cells overlap.
+    pub(crate) fn from_verified(bytes: Box<[u8; NODE_SIZE]>) -> Option<Self> {
+        let mut page = Self { bytes, used: 0, run: usize::MAX };
+        let view = page.view();
+        let (mut packed, mut lowest) = (true, NODE_SIZE);
+        let mut used = 0;
+        for index in 0..view.count() {
+            let size = view.cell_bytes(index);
+            packed &= view.slot(index) + size == lowest;
+            lowest = view.slot(index);
+            used += size + SLOT_BYTES;
+        }
+        if !packed && cells_overlap(view) {
+            return None;
+        }
+        page.used = used;
+        Some(page)
+    }
+
+    /// Read access.
+    #[inline]
+    pub(crate) fn view(&self) -> NodeRef<'_> {
+        NodeRef::new(&self.bytes)
+    }
+
+    #[inline]
+    pub(crate) fn count(&self) -> usize {
+        self.view().count()
+    }
+
+    #[inline]
+    pub(crate) fn level(&self) -> u8 {
+        self.view().level()
+    }
+
+    #[inline]
+    pub(crate) fn key(&self, index: usize) -> &[u8] {
+        self.view().key(index)
+    }
+
+    #[inline]
+    pub(crate) fn value(&self, index: usize) -> &[u8] {
+        self.view().value(index)
+    }
+
+    /// Number of the tree, as written.
+    pub(crate) fn tree_code(&self) -> u8 {
+        self.bytes[40]
+    }
+
+    /// Bytes of all cells and slots.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// First cell whose key is not below `key`, as [`NodeRef::search`] does, but comparing the
+    /// first bytes as numbers: most keys differ there.
+    #[inline]
+    pub(crate) fn search(&self, key: &[u8]) -> Result<usize, usize> {
+        let wanted = head(key);
+        let (mut low, mut high) = (0, self.count());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            let order = match self.head(middle).cmp(&wanted) {
+                Ordering::Equal => self.key(middle).cmp(key),
+                unequal => unequal,
+            };
+            match order {
+                Ordering::Less => low = middle + 1,
+                Ordering::Greater => high = middle,
+                Ordering::Equal => return Ok(middle),
+            }
+        }
+        Err(low)
+    }
+
+    #[inline]
+    fn head(&self, index: usize) -> u128 {
+        let at = self.view().slot(index);
+        let Some(cell) = self.bytes[at..].first_chunk::<{ CELL_HEADER_BYTES + HEAD_BYTES }>()
+        else {
+            return head(self.key(index));
+        };
+        let length = u32::from(u16::from_le_bytes([cell[0], cell[1]]));
+        let mut bytes = [0; HEAD_BYTES];
+        bytes.copy_from_slice(&cell[CELL_HEADER_BYTES..]);
+        // What stands behind a shorter key is its value.
+        u128::from_be_bytes(bytes) & !u128::MAX.checked_shr(8 * length).unwrap_or(0)
+    }
+
+    /// Inserts a cell at `index`; false, and nothing changed, when there is no room.
+    pub(crate) fn insert(&mut self, index: usize, key: &[u8], value: &[u8]) -> bool {
+        let size = CELL_HEADER_BYTES + key.len() + value.len();
+        if self.used + size + SLOT_BYTES > CAPACITY {
+            return false;
+        }
+        let count = self.count();
+        let slots_end = HEADER_BYTES + count * SLOT_BYTES;
+        if self.view().heap() < slots_end + SLOT_BYTES + size {
+            self.compact();
+        }
+        let at = self.view().heap() - size;
+        let cell = &mut self.bytes[at..at + size];
+        cell[..2].copy_from_slice(&to_u16(key.len()).to_le_bytes());
+        cell[2..4].copy_from_slice(&to_u16(value.len()).to_le_bytes());
+        cell[CELL_HEADER_BYTES..CELL_HEADER_BYTES + key.len()].copy_from_slice(key);
+        cell[CELL_HEADER_BYTES + key.len()..].copy_from_slice(value);
+        let slot = HEADER_BYTES + index * SLOT_BYTES;
+        self.bytes.copy_within(slot..slots_end, slot + SLOT_BYTES);
+        self.put_u16(slot, at);
+        self.put_u16(COUNT_AT, count + 1);
+        self.put_u16(HEAP_AT, at);
+        self.used += size + SLOT_BYTES;
+        self.run = index + 1;
+        true
+    }
+
+    /// Gives cell `index`, whose key is `key`, another value; false, and nothing changed, when
+    /// there is no room.
+    pub(crate) fn replace(&mut self, index: usize, key: &[u8], value: &[u8]) -> bool {
+        let old = self.value(index).len();
+        if self.used - old + value.len() > CAPACITY {
+            return false;
+        }
+        if value.len() <= old {
+            let at = self.view().slot(index);
+            let start = at + CELL_HEADER_BYTES + key.len();
+            self.bytes[start..start + value.len()].copy_from_slice(value);
+            self.put_u16(at + 2, value.len());
+            self.used -= old - value.len();
+            return true;
+        }
+        let run = self.run;
+        self.remove(index);
+        let inserted = self.insert(index, key, value);
+        self.run = run;
+        inserted
+    }
+
+    /// Puts a child's address into cell `index`.
+    pub(crate) fn set_pointer(&mut self, index: usize, pointer: &NodePointer) {
+        set_pointer(&mut self.bytes, index, pointer);
+    }
+
+    /// Removes cell `index`.
+    pub(crate) fn remove(&mut self, index: usize) {
+        let view = self.view();
+        let (at, size, heap) = (view.slot(index), view.cell_bytes(index), view.heap());
+        let count = view.count() - 1;
+        let slot = HEADER_BYTES + index * SLOT_BYTES;
+        let slots_end = HEADER_BYTES + (count + 1) * SLOT_BYTES;
+        self.bytes.copy_within(slot + SLOT_BYTES..slots_end, slot);
+        self.put_u16(COUNT_AT, count);
+        if count == 0 {
+            self.put_u16(HEAP_AT, NODE_SIZE);
+        } else if at == heap {
+            self.put_u16(HEAP_AT, at + size);
+        }
+        self.used -= size + SLOT_BYTES;
+        self.run = usize::MAX;
+    }
+
+    /// Where to cut so that a cell of `key` and `value` bytes can go in at `index`.
+    ///
+    /// A cell that continues an ascending run is cut off at its own place: the left half keeps
+    /// everything below it, so that sequential loads leave full pages behind. Otherwise the cut
+    /// halves the bytes.
+    pub(crate) fn cut(&self, index: usize, key: usize, value: usize) -> Cut {
+        let size = CELL_HEADER_BYTES + key + value + SLOT_BYTES;
+        let count = self.count();
+        if index == count {
+            return Cut { at: count, side: Side::Right };
+        }
+        if index == self.run {
+            let left = self.bytes_of(0..index);
+            // When it does not fit on the left, what is on the right is smaller than the cell.
+            let side = if left + size <= CAPACITY { Side::Left } else { Side::Right };
+            return Cut { at: index, side };
+        }
+        self.cut_in_half(index, size)
+    }
+
+    /// Both halves fit: neither is larger than half of all bytes plus one cell, and a page holds
+    /// three of the largest cells.
+    fn cut_in_half(&self, index: usize, size: usize) -> Cut {
+        let total = self.used + size;
+        let mut left = 0;
+        for at in 0..self.count() {
+            if at == index {
+                if 2 * left + size > total && left > 0 {
+                    return Cut { at, side: Side::Right };
+                }
+                left += size;
+            }
+            let next = self.bytes_of(at..at + 1);
+            if 2 * left + next > total && left > 0 {
+                // Taking it as well would leave the halves further apart than leaving it.
+                let side = if index <= at { Side::Left } else { Side::Right };
+                return Cut { at, side };
+            }
+            left += next;
+        }
+        Cut { at: self.count(), side: Side::Right }
+    }
+
+    fn bytes_of(&self, cells: Range<usize>) -> usize {
+        let view = self.view();
+        cells.map(|index| view.cell_bytes(index) + SLOT_BYTES).sum()
+    }
+
+    /// Moves cells from `at` on into a page of their own.
+    pub(crate) fn split_off(&mut self, at: usize) -> Self {
+        let mut right = Self { bytes: zeroed(), used: 0, run: usize::MAX };
+        right.bytes[..HEADER_BYTES].copy_from_slice(&self.bytes[..HEADER_BYTES]);
+        right.put_u16(COUNT_AT, 0);
+        right.put_u16(HEAP_AT, NODE_SIZE);
+        right.append(self, at..self.count());
+        self.put_u16(COUNT_AT, at);
+        self.used -= right.used;
+        self.run = usize::MAX;
+        if at == 0 {
+            self.put_u16(HEAP_AT, NODE_SIZE);
+        }
+        right
+    }
+
+    /// Appends cells of `other`, for which there must be room.
+    pub(crate) fn append(&mut self, other: &Self, cells: Range<usize>) {
+        for index in cells {
+            let (key, value) = (other.key(index), other.value(index));
+            let fits = self.insert(self.count(), key, value);
+            assert!(fits, "cells that were counted fit");
+        }
+        self.run = usize::MAX;
+    }
+
+    /// Gathers the free bytes in one piece.
+    fn compact(&mut self) {
+        let mut fresh = zeroed();
+        self.pack_into(&mut fresh);
+        self.bytes = fresh;
+    }
+
+    /// Writes the page into zeroed `target`, cells packed in key order: nothing of removed cells
+    /// gets there.
+    pub(crate) fn pack_into(&self, target: &mut [u8; NODE_SIZE]) {
+        target[..HEADER_BYTES].copy_from_slice(&self.bytes[..HEADER_BYTES]);
+        let view = self.view();
+        let mut heap = NODE_SIZE;
+        for index in 0..view.count() {
+            let (at, size) = (view.slot(index), view.cell_bytes(index));
+            heap -= size;
+            target[heap..heap + size].copy_from_slice(&self.bytes[at..at + size]);
+            let slot = HEADER_BYTES + index * SLOT_BYTES;
+            target[slot..slot + SLOT_BYTES].copy_from_slice(&to_u16(heap).to_le_bytes());
+        }
+        target[HEAP_AT..HEAP_AT + 2].copy_from_slice(&to_u16(heap).to_le_bytes());
+    }
+
+    /// What of I1 and I2 does not hold; `None` when all is well.
+    pub(crate) fn defect(&self) -> Option<&'static str> {
+        let view = self.view();
+        if HEADER_BYTES + view.count() * SLOT_BYTES > view.heap() || view.heap() > NODE_SIZE {
+            return Some("slots and heap overlap");
+        }
+        if self.bytes_of(0..view.count()) != self.used {
+            return Some("the count of used bytes is wrong");
+        }
+        cells_overlap(view).then_some("cells overlap")
+    }
+
+    fn put_u16(&mut self, at: usize, value: usize) {
+        self.bytes[at..at + 2].copy_from_slice(&to_u16(value).to_le_bytes());
+    }
+}
+
+/// Puts a child's address into cell `index` of an inner node's page.
+pub(crate) fn set_pointer(bytes: &mut [u8; NODE_SIZE], index: usize, pointer: &NodePointer) {
+    let view = NodeRef::new(bytes);
+    let start = view.slot(index) + CELL_HEADER_BYTES + view.key(index).len();
+    bytes[start..start + POINTER_BYTES].copy_from_slice(&pointer.encode());
+}
+
+/// A zeroed page, made on the heap.
+pub(crate) fn zeroed() -> Box<[u8; NODE_SIZE]> {
+    let bytes = vec![0; NODE_SIZE].into_boxed_slice();
+    bytes.try_into().unwrap_or_else(|_| unreachable!("the length is NODE_SIZE"))
+}
+
+/// First bytes of a key as a number that sorts as they do; a shorter key counts as followed by
+/// zeros, so equal numbers say nothing yet.
+#[inline]
+fn head(key: &[u8]) -> u128 {
+    if let Some(bytes) = key.first_chunk::<HEAD_BYTES>() {
+        return u128::from_be_bytes(*bytes);
+    }
+    let mut bytes = [0; HEAD_BYTES];
+    bytes[..key.len()].copy_from_slice(key);
+    u128::from_be_bytes(bytes)
+}
+
+fn cells_overlap(view: NodeRef<'_>) -> bool {
+    let mut cells: Vec<(usize, usize)> =
+        (0..view.count()).map(|index| (view.slot(index), view.cell_bytes(index))).collect();
+    cells.sort_unstable();
+    let inside = cells.first().is_none_or(|&(at, _)| at >= view.heap());
+    let apart = cells.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0);
+    let ends = cells.last().is_none_or(|&(at, size)| at + size <= NODE_SIZE);
+    !(inside && apart && ends)
+}
+
+/// Offsets and lengths inside a page: at most `NODE_SIZE`.
+#[inline]
+fn to_u16(value: usize) -> u16 {
+    const _: () = assert!(NODE_SIZE <= u16::MAX as usize);
+    debug_assert!(value <= NODE_SIZE);
+    value as u16
+}
