@@ -137,7 +137,7 @@ impl Log {
 
     /// Half the ring, or so, is in use: time for a checkpoint.
     pub(crate) fn wants_checkpoint(&self) -> bool {
-        self.used() + CHECKPOINT_ROOM > self.geometry.log_bytes() / 2
+        self.used() > (self.geometry.log_bytes() - CHECKPOINT_ROOM) / 2
     }
 
     /// Sums of flushed records are not proven: an overwrite would have to wait.
