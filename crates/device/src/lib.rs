@@ -1,73 +1,45 @@
-//! Where bytes live. (API stand-in by the lead until the owner's files land: same names; replace freely.)
-#![allow(missing_docs)]
-use std::fmt;
+//! Where bytes live: image files, block devices and memory behind one small trait.
+//!
+//! The lowest layer. It knows neither files nor the on-disk format: a [`Device`] is an array of
+//! bytes that is read and written in whole sectors, and a flush that orders what was written.
+//! Everything above relies on these promises, and the power-cut simulator attacks exactly them:
+//!
+//! * **D1** A write of one sector is atomic: after a power cut a sector holds its old or its new
+//!   bytes. Nothing larger is atomic.
+//! * **D2** Writes are unordered until a flush. A flush that returned `Ok` makes every write that
+//!   completed before it started durable, and, for [`Finish::Flush`], every write of its batch.
+//! * **D3** A failed flush proves nothing: everything written since the last successful flush must
+//!   be treated as lost, and a later successful flush does not bring it back. The host may have
+//!   dropped the dirty pages that it could not write.
+//! * **D4** Discarded bytes are undefined until they are written again.
+//!
+//! ```
+//! use ashlar_device::{Device, Finish, MemoryDevice, Write};
+//!
+//! let device = MemoryDevice::new(1 << 20);
+//! let (data, record) = ([7; 4096], [9; 512]);
+//! device.submit(
+//!     &[Write { addr: 8192, bytes: &data }, Write { addr: 0, bytes: &record }],
+//!     Finish::Flush,
+//! )?;
+//! let mut back = [0; 512];
+//! device.read_at(8192, &mut back)?;
+//! assert_eq!(back, [7; 512]);
+//! # Ok::<(), ashlar_device::DeviceError>(())
+//! ```
+
 mod buffer;
+mod counted;
+mod device;
+mod error;
+mod file;
 mod memory;
-pub use buffer::AlignedBuf;
+mod topology;
+
+pub use buffer::{AlignedBuf, BUFFER_ALIGN};
+pub use counted::{Counted, Counts};
+pub use device::{Device, Finish, Read, Write};
+pub use error::{DeviceError, DeviceOp, Result};
+pub use file::{FileDevice, OpenMode};
 pub use memory::MemoryDevice;
-pub type Result<T> = std::result::Result<T, DeviceError>;
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceOp {
-    Open,
-    Read,
-    Write,
-    Flush,
-    Discard,
-    WriteZeroes,
-}
-#[derive(Debug, thiserror::Error)]
-#[error("{op:?} of {length} bytes at {addr} failed on {device}: {source}")]
-pub struct DeviceError {
-    pub op: DeviceOp,
-    pub addr: u64,
-    pub length: u64,
-    pub device: String,
-    pub source: std::io::Error,
-}
-impl DeviceError {
-    pub fn errno(&self) -> i32 {
-        self.source.raw_os_error().unwrap_or(libc::EIO)
-    }
-}
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Topology {
-    pub capacity: u64,
-    pub sector: u32,
-    pub optimal_io: u32,
-    pub discard: bool,
-}
-pub struct Write<'a> {
-    pub addr: u64,
-    pub bytes: &'a [u8],
-}
-pub struct Read<'a> {
-    pub addr: u64,
-    pub buf: &'a mut [u8],
-}
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finish {
-    Nothing,
-    Flush,
-}
-pub trait Device: Send + Sync + fmt::Debug {
-    fn topology(&self) -> &Topology;
-    fn read_at(&self, addr: u64, buf: &mut [u8]) -> Result<()>;
-    fn read_batch(&self, reads: &mut [Read<'_>]) -> Result<()> {
-        for read in reads {
-            self.read_at(read.addr, read.buf)?;
-        }
-        Ok(())
-    }
-    fn write_at(&self, addr: u64, bytes: &[u8]) -> Result<()> {
-        self.submit(&[Write { addr, bytes }], Finish::Nothing)
-    }
-    fn submit(&self, writes: &[Write<'_>], finish: Finish) -> Result<()>;
-    fn flush(&self) -> Result<()> {
-        self.submit(&[], Finish::Flush)
-    }
-    fn discard(&self, addr: u64, length: u64) -> Result<()>;
-    fn write_zeroes(&self, addr: u64, length: u64) -> Result<()>;
-    fn block_device_path(&self) -> Option<&std::path::Path> {
-        None
-    }
-}
+pub use topology::Topology;
