@@ -125,9 +125,7 @@ impl Store {
                 return Ok(grant);
             }
         }
-        self.space
-            .take_from_pool()
-            .ok_or_else(|| Error::NoSpace { needed: NODE_BLOCKS, available: 0 })
+        self.space.take_from_pool().ok_or(Error::NoSpace { needed: NODE_BLOCKS, available: 0 })
     }
 
     /// Fills the pool while there is room for it: data must not take its last runs.

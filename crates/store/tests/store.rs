@@ -1,6 +1,7 @@
 //! Goal: what transactions commit is what readers, later opens and replays see.
 //! Method: random transactions against plain maps, with reopen at random moments, clean and not.
 
+#![allow(clippy::unwrap_used)]
 use ashlar_device::{AlignedBuf, Device, MemoryDevice};
 use ashlar_format::BLOCK_SIZE;
 use ashlar_format::key::TreeId;
