@@ -1,0 +1,139 @@
+//! Open files by the number that the kernel holds for them.
+//!
+//! A handle lives from the reply to `OPEN`, `CREATE` or `TMPFILE` until `RELEASE`. Directories
+//! need none: reading one is resumed by cookie (see [`crate::ops::dir`]).
+//!
+//! Handle = `slot << SHARD_BITS | shard`, plus one so that zero never names a file.
+//!
+//! Invariants
+//! (I1) A slot is on its shard's free list exactly when it holds no file.
+//! (I2) `writers[ino]` is the number of handles of `ino` that are open for writing; an inode with
+//!      none has no entry. Only such an inode can have no unwritten pages in the kernel's cache.
+//!
+//! Locking: each shard's two mutexes are leaves and are never held together.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use ashlar_core::{File, Ino};
+use parking_lot::Mutex;
+
+use crate::wire::reply::Errno;
+
+const SHARD_BITS: u32 = 3;
+const SHARDS: usize = 1 << SHARD_BITS;
+
+/// One open file.
+pub(crate) struct OpenFile {
+    pub(crate) ino: Ino,
+    pub(crate) file: Arc<File>,
+    pub(crate) writable: bool,
+    /// Opened with `FOPEN_DIRECT_IO`: each write(2) reaches us as it is.
+    pub(crate) direct: bool,
+    /// The inode's `SYNC` flag: every write is durable before it is answered.
+    pub(crate) sync: bool,
+    /// Value of the capability epoch at which this inode was last seen to have no file
+    /// capabilities; see [`crate::ops::write`].
+    pub(crate) no_capability_at: AtomicU64,
+}
+
+#[derive(Default)]
+struct Shard {
+    slots: Vec<Option<Arc<OpenFile>>>,
+    free: Vec<usize>,
+}
+
+/// All open files.
+#[derive(Default)]
+pub(crate) struct Handles {
+    shards: [Mutex<Shard>; SHARDS],
+    writers: [Mutex<HashMap<Ino, u32>>; SHARDS],
+    /// Spreads new handles over the shards.
+    next: AtomicUsize,
+}
+
+impl Handles {
+    /// Registers an open file and returns its number.
+    pub(crate) fn insert(&self, open: OpenFile) -> u64 {
+        if open.writable {
+            *self.writers_of(open.ino).lock().entry(open.ino).or_insert(0) += 1;
+        }
+        let shard = self.next.fetch_add(1, Ordering::Relaxed) % SHARDS;
+        let open = Some(Arc::new(open));
+        let slot = {
+            let mut guard = self.shards[shard].lock();
+            match guard.free.pop() {
+                Some(slot) => {
+                    guard.slots[slot] = open;
+                    slot
+                }
+                None => {
+                    guard.slots.push(open);
+                    guard.slots.len() - 1
+                }
+            }
+        };
+        (((slot as u64) << SHARD_BITS) | shard as u64) + 1
+    }
+
+    /// The open file with this number.
+    ///
+    /// # Errors
+    /// `EBADF` if there is none.
+    pub(crate) fn get(&self, handle: u64) -> Result<Arc<OpenFile>, Errno> {
+        let (shard, slot) = place(handle).ok_or(Errno::EBADF)?;
+        let guard = self.shards[shard].lock();
+        guard.slots.get(slot).and_then(Option::clone).ok_or(Errno::EBADF)
+    }
+
+    /// Forgets a handle; the file closes when the last request on it is done.
+    ///
+    /// # Errors
+    /// `EBADF` if there is none.
+    pub(crate) fn remove(&self, handle: u64) -> Result<Arc<OpenFile>, Errno> {
+        let (shard, slot) = place(handle).ok_or(Errno::EBADF)?;
+        let open = {
+            let mut guard = self.shards[shard].lock();
+            let open = guard.slots.get_mut(slot).and_then(Option::take).ok_or(Errno::EBADF)?;
+            guard.free.push(slot);
+            open
+        };
+        if open.writable {
+            let mut writers = self.writers_of(open.ino).lock();
+            if let Some(count) = writers.get_mut(&open.ino) {
+                *count -= 1;
+                if *count == 0 {
+                    writers.remove(&open.ino);
+                }
+            }
+        }
+        Ok(open)
+    }
+
+    /// Forgets all handles, when the kernel is gone.
+    pub(crate) fn clear(&self) {
+        for shard in &self.shards {
+            *shard.lock() = Shard::default();
+        }
+        for writers in &self.writers {
+            writers.lock().clear();
+        }
+    }
+
+    /// Whether anyone has the inode open for writing.
+    pub(crate) fn has_writer(&self, ino: Ino) -> bool {
+        self.writers_of(ino).lock().contains_key(&ino)
+    }
+
+    fn writers_of(&self, ino: Ino) -> &Mutex<HashMap<Ino, u32>> {
+        &self.writers[ino.0 as usize % SHARDS]
+    }
+}
+
+/// Shard and slot of a handle.
+fn place(handle: u64) -> Option<(usize, usize)> {
+    let number = handle.checked_sub(1)?;
+    let shard = (number % SHARDS as u64) as usize;
+    Some((shard, usize::try_from(number >> SHARD_BITS).ok()?))
+}

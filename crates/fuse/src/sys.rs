@@ -1,0 +1,103 @@
+//! The few system calls that `rustix` has no safe form of.
+//!
+//! | function | why it is sound |
+//! |---|---|
+//! | [`clone_fuse_device`] | the kernel reads one `u32` that outlives the call |
+//! | [`StopSignals`] | the handler only writes to an eventfd, which is async-signal-safe |
+#![allow(unsafe_code)] // ioctl(2) and sigaction(2) have no safe form.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::ioctl::{Setter, opcode};
+
+/// Binds a freshly opened `/dev/fuse` descriptor to the connection of a mounted one.
+///
+/// # Errors
+/// The operating system's.
+pub(crate) fn clone_fuse_device(
+    fresh: impl AsFd,
+    mounted: BorrowedFd<'_>,
+) -> rustix::io::Result<()> {
+    const CLONE: u32 = opcode::read::<u32>(229, 0);
+    // SAFETY: FUSE_DEV_IOC_CLONE reads a u32 at the address it is given, and nothing else.
+    unsafe {
+        let mounted = u32::try_from(mounted.as_raw_fd()).unwrap_or(u32::MAX);
+        rustix::ioctl::ioctl(fresh, Setter::<CLONE, u32>::new(mounted))
+    }
+}
+
+/// The eventfd that the signal handler writes to; negative while none is installed.
+static STOP_EVENT: AtomicI32 = AtomicI32::new(-1);
+
+/// SIGINT and SIGTERM turned into an eventfd, until dropped.
+///
+/// A handler serves here rather than a blocked signal and a waiting thread: threads of the volume
+/// are already running, with signals unblocked, when a session starts.
+pub(crate) struct StopSignals {
+    event: OwnedFd,
+    previous: [(i32, libc::sigaction); 2],
+}
+
+impl StopSignals {
+    /// Installs the handlers. Only one session of a process can have them.
+    ///
+    /// # Errors
+    /// The operating system's, or `EBUSY` if another session has them.
+    pub(crate) fn install() -> io::Result<StopSignals> {
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let raw = event.as_raw_fd();
+        if STOP_EVENT.compare_exchange(-1, raw, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            return Err(io::Error::from_raw_os_error(libc::EBUSY));
+        }
+        let previous = [libc::SIGINT, libc::SIGTERM].map(|signal| (signal, set_handler(signal)));
+        Ok(StopSignals { event, previous })
+    }
+
+    /// Readable once a signal has come.
+    pub(crate) fn event(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+}
+
+impl Drop for StopSignals {
+    fn drop(&mut self) {
+        for (signal, action) in &self.previous {
+            // SAFETY: `action` is what sigaction itself returned for this signal.
+            unsafe { libc::sigaction(*signal, action, std::ptr::null_mut()) };
+        }
+        STOP_EVENT.store(-1, Ordering::SeqCst);
+    }
+}
+
+/// Installs [`on_signal`] and returns what was there before.
+fn set_handler(signal: i32) -> libc::sigaction {
+    // SAFETY: an all-zero sigaction is a valid value (default action, empty mask), and the
+    // handler it is given has the signature the kernel calls and is async-signal-safe.
+    unsafe {
+        let mut previous: libc::sigaction = std::mem::zeroed();
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = on_signal as extern "C" fn(i32) as usize;
+        action.sa_flags = libc::SA_RESTART;
+        libc::sigemptyset(&raw mut action.sa_mask);
+        libc::sigaction(signal, &raw const action, &raw mut previous);
+        previous
+    }
+}
+
+/// Tells the session; must not do anything that is not async-signal-safe.
+extern "C" fn on_signal(_signal: i32) {
+    let event = STOP_EVENT.load(Ordering::SeqCst);
+    if event >= 0 {
+        let one: u64 = 1;
+        // SAFETY: write(2) is async-signal-safe, reads 8 bytes of a live u64, and the descriptor
+        // stays open until the handlers are removed. Its errno is saved around the call.
+        unsafe {
+            let errno = *libc::__errno_location();
+            libc::write(event, (&raw const one).cast(), size_of::<u64>());
+            *libc::__errno_location() = errno;
+        }
+    }
+}
