@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// What the device reports.
-pub use ashlar_device::Error as DeviceError;
+pub use ashlar_device::DeviceError;
 
 /// Result of the library.
 pub type Result<T> = std::result::Result<T, Error>;

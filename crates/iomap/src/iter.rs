@@ -105,8 +105,7 @@ impl<'a> MappingIter<'a> {
         if self.request.length == 0 {
             return Ok(false);
         }
-        if self.request.offset.checked_add(self.request.length).is_none_or(|end| end > OFFSET_MAX)
-        {
+        if self.request.offset.checked_add(self.request.length).is_none_or(|end| end > OFFSET_MAX) {
             let kind = ErrorKind::InvalidArgument("the range ends past 2^63 - 1");
             return Err(Error::new(self.operation, kind).at(self.request.offset));
         }

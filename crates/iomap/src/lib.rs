@@ -1,5 +1,4 @@
 //! File operations for file systems that answer with mappings.
-#![allow(unused_variables, missing_docs)]
 
 mod buffered;
 mod cache;

@@ -19,9 +19,13 @@ pub trait WritebackOps {
     /// ends here. Both are multiples of the block size; the range is what will be submitted, asked
     /// for in one go so that it can be allocated in one go.
     ///
-    /// The answer starts at or before `offset`, covers at least its block, ends at most where the
-    /// asked range ends, and is [`Mapped`](crate::MappingKind::Mapped) or
-    /// [`Unwritten`](crate::MappingKind::Unwritten). If it covers less, the rest is asked for next.
+    /// The answer (W1) is [`Mapped`](crate::MappingKind::Mapped) or
+    /// [`Unwritten`](crate::MappingKind::Unwritten), (W2) is not empty and covers the block at
+    /// `offset`, (W3) ends at most where the asked range ends, (W4) has an address that does not
+    /// overflow, and (W5) starts and ends on block borders, in the file and on the device. If it
+    /// covers less than asked, the rest is asked for next; a breach of a rule fails the range with
+    /// [`ErrorKind::Contract`](crate::ErrorKind::Contract).
+    ///
     /// Every mapped range is part of the `submit` that follows, unless `discard_range` is called
     /// for it.
     ///
