@@ -5,7 +5,6 @@
 //! named at the kind, and the file system maps it at its border.
 
 use std::error::Error as StdError;
-use std::fmt;
 use std::sync::Arc;
 
 /// What the device reports.
@@ -15,9 +14,11 @@ pub use ashlar_device::DeviceError;
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// A failed file operation.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{operation}{}: {kind}", place(.offset))]
 pub struct Error {
     /// Why it failed.
+    #[source]
     pub kind: ErrorKind,
     /// Which operation of the library was under way, by its function's name.
     pub operation: &'static str,
@@ -26,30 +27,43 @@ pub struct Error {
 }
 
 /// Why an operation failed.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The device failed (EIO, or what the device says).
-    Io(DeviceError),
+    #[error("the device failed: {0}")]
+    Io(#[source] DeviceError),
     /// The file system broke a rule of [`MappingOps`](crate::MappingOps) or
     /// [`WritebackOps`](crate::WritebackOps): a bug in the file system, reported instead of
     /// followed (EIO).
+    #[error("the file system broke the mapping contract: {0}")]
     Contract(&'static str),
     /// Direct I/O cannot do this without reading first: use the buffered call. Nothing was done
     /// (kernel: ENOTBLK).
+    #[error("not possible without the page cache; repeat it as a buffered call")]
     NeedsBuffered,
     /// No space is left (ENOSPC). File systems may also pass their own error instead.
+    #[error("no space left")]
     NoSpace,
     /// The request forbids waiting and would have to wait (EAGAIN).
+    #[error("it would have to wait, and must not")]
     WouldBlock,
     /// No data, or no hole, at or after the offset (ENXIO).
+    #[error("nothing there up to the end of the file")]
     NoData,
     /// An argument that no file system could serve, such as a range past 2^63 (EINVAL).
+    #[error("invalid argument: {0}")]
     InvalidArgument(&'static str),
     /// An earlier writeback failed; reported once to each opener (EIO, or the cause's errno).
-    Writeback(Arc<Error>),
+    #[error("data could not be written back: {0}")]
+    Writeback(#[source] Arc<Error>),
     /// The file system's own error, passed through unchanged.
-    FileSystem(Box<dyn StdError + Send + Sync>),
+    #[error("{0}")]
+    FileSystem(#[source] Box<dyn StdError + Send + Sync>),
+}
+
+fn place(offset: &Option<u64>) -> String {
+    offset.map_or_else(String::new, |offset| format!(" at offset {offset}"))
 }
 
 impl Error {
@@ -109,40 +123,5 @@ impl Error {
     #[must_use]
     pub fn needs_buffered(&self) -> bool {
         matches!(self.kind, ErrorKind::NeedsBuffered)
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.operation)?;
-        if let Some(offset) = self.offset {
-            write!(f, " at offset {offset}")?;
-        }
-        match &self.kind {
-            ErrorKind::Io(source) => write!(f, ": the device failed: {source}"),
-            ErrorKind::Contract(rule) => {
-                write!(f, ": the file system broke the mapping contract: {rule}")
-            }
-            ErrorKind::NeedsBuffered => {
-                f.write_str(": not possible without reading first; repeat it through the cache")
-            }
-            ErrorKind::NoSpace => f.write_str(": no space left"),
-            ErrorKind::WouldBlock => f.write_str(": would have to wait, and must not"),
-            ErrorKind::NoData => f.write_str(": nothing there up to the end of the file"),
-            ErrorKind::InvalidArgument(what) => write!(f, ": invalid argument: {what}"),
-            ErrorKind::Writeback(cause) => write!(f, ": an earlier writeback failed: {cause}"),
-            ErrorKind::FileSystem(source) => write!(f, ": {source}"),
-        }
-    }
-}
-
-impl StdError for Error {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match &self.kind {
-            ErrorKind::Io(source) => Some(source),
-            ErrorKind::Writeback(cause) => Some(&**cause),
-            ErrorKind::FileSystem(source) => Some(&**source),
-            _ => None,
-        }
     }
 }

@@ -1,0 +1,122 @@
+//! What the integration tests share: the toy file system and a device that fails on demand.
+#![allow(dead_code)] // Each test uses a part of it.
+
+#[path = "../../examples/toyfs/fs.rs"]
+pub mod toyfs;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use ashlar_device::{Device, DeviceError, DeviceOp, Finish, MemoryDevice, Topology, Write};
+use parking_lot::Mutex;
+use toyfs::ToyFs;
+
+/// What no test ever writes: shows when blocks are read that never were written.
+pub const GARBAGE: u8 = 0xdc;
+
+/// Memory full of garbage, with failures in chosen ranges and counters.
+#[derive(Debug)]
+pub struct TestDevice {
+    memory: MemoryDevice,
+    pub fail_reads: Mutex<Option<Range<u64>>>,
+    pub fail_writes: Mutex<Option<Range<u64>>>,
+    pub reads: AtomicU64,
+    pub batches: AtomicU64,
+    pub writes: AtomicU64,
+}
+
+impl TestDevice {
+    pub fn new(capacity: usize) -> Arc<Self> {
+        Arc::new(Self {
+            memory: MemoryDevice::from_bytes(vec![GARBAGE; capacity].into_boxed_slice()),
+            fail_reads: Mutex::new(None),
+            fail_writes: Mutex::new(None),
+            reads: AtomicU64::new(0),
+            batches: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
+        })
+    }
+
+    fn check(
+        &self,
+        fail: &Mutex<Option<Range<u64>>>,
+        op: DeviceOp,
+        addr: u64,
+        length: u64,
+    ) -> ashlar_device::Result<()> {
+        match &*fail.lock() {
+            Some(range) if addr < range.end && range.start < addr + length => Err(DeviceError {
+                op,
+                addr,
+                length,
+                device: "test".into(),
+                source: std::io::Error::from_raw_os_error(5),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Device for TestDevice {
+    fn topology(&self) -> &Topology {
+        self.memory.topology()
+    }
+
+    fn read_at(&self, addr: u64, buf: &mut [u8]) -> ashlar_device::Result<()> {
+        self.reads.fetch_add(1, SeqCst);
+        self.check(&self.fail_reads, DeviceOp::Read, addr, buf.len() as u64)?;
+        self.memory.read_at(addr, buf)
+    }
+
+    fn read_batch(&self, reads: &mut [ashlar_device::Read<'_>]) -> ashlar_device::Result<()> {
+        self.batches.fetch_add(1, SeqCst);
+        reads.iter_mut().try_for_each(|read| self.read_at(read.addr, read.buf))
+    }
+
+    fn submit(&self, writes: &[Write<'_>], finish: Finish) -> ashlar_device::Result<()> {
+        self.writes.fetch_add(writes.len() as u64, SeqCst);
+        for write in writes {
+            let length = write.bytes.len() as u64;
+            self.check(&self.fail_writes, DeviceOp::Write, write.addr, length)?;
+        }
+        self.memory.submit(writes, finish)
+    }
+
+    fn discard(&self, addr: u64, length: u64) -> ashlar_device::Result<()> {
+        self.memory.discard(addr, length)
+    }
+
+    fn write_zeroes(&self, addr: u64, length: u64) -> ashlar_device::Result<()> {
+        self.memory.write_zeroes(addr, length)
+    }
+}
+
+/// A toy file system on a fresh test device.
+pub fn toy(capacity: usize, cache_bytes: u64) -> (Arc<TestDevice>, Arc<ToyFs>) {
+    let device = TestDevice::new(capacity);
+    let fs = ToyFs::new(Arc::clone(&device) as Arc<dyn Device>, cache_bytes);
+    (device, fs)
+}
+
+/// All files are gone: nothing may be left in use, promised or counted.
+pub fn assert_empty(fs: &ToyFs) {
+    assert_eq!((fs.used_blocks(), fs.promised_blocks()), (0, 0), "blocks leaked");
+    let pool = &fs.pool;
+    assert_eq!(
+        (pool.cached_bytes(), pool.dirty_bytes(), pool.writeback_bytes()),
+        (0, 0, 0),
+        "cache counters"
+    );
+}
+
+/// Seed of a random test: `IOMAP_SEED` if set, else a fresh one. Printed, so that a failure can be
+/// repeated.
+pub fn seed() -> u64 {
+    let seed = std::env::var("IOMAP_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| fastrand::u64(..));
+    println!("IOMAP_SEED={seed}");
+    seed
+}
