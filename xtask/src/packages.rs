@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// A program that some test runs, and the package that brings it.
-const NEEDED: [(&str, &str); 16] = [
+const NEEDED: [(&str, &str); 18] = [
     ("fusermount3", "fuse3"),
     ("mkfs.xfs", "xfsprogs"),
     ("mkfs.ext4", "e2fsprogs"),
@@ -23,6 +23,8 @@ const NEEDED: [(&str, &str); 16] = [
     ("cc", "gcc"),
     ("losetup", "mount"),
     ("flock", "util-linux"),
+    ("python3", "python3"),
+    ("setcap", "libcap2-bin"),
     ("pg_ctl", "postgresql"),
 ];
 

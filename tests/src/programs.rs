@@ -1,0 +1,38 @@
+//! Running real programs, with their output kept for the message of a failure.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Runs a command to its end.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn run(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+/// Runs a command that must succeed; returns what it printed.
+///
+/// # Panics
+/// When it fails; the message holds all it said.
+pub fn run_ok(command: &mut Command) -> String {
+    let output = run(command);
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {}\n{out}\n{err}", output.status);
+    out.into_owned()
+}
+
+/// Runs a shell script that must succeed in `folder`; it ends at the first command that fails.
+///
+/// # Panics
+/// As [`run_ok`].
+pub fn script(folder: &Path, text: &str) -> String {
+    run_ok(Command::new("/bin/bash").args(["-euo", "pipefail", "-c", text]).current_dir(folder))
+}
+
+/// True when the long form of a test is asked for (`cargo xtask soak`).
+#[must_use]
+pub fn soak() -> bool {
+    std::env::var_os("ASHLAR_SOAK").is_some()
+}
