@@ -140,8 +140,9 @@ impl Oracle {
             Op::Rename(from, to) => rename(&mut names, NAMES[from], NAMES[to]),
             Op::Exchange(from, to) => exchange(&mut names, NAMES[from], NAMES[to]),
             Op::Link(from, to) => {
-                let node = names[NAMES[from]];
-                names.insert(NAMES[to].into(), node);
+                if let Some(node) = names.get(NAMES[from]).copied() {
+                    names.insert(NAMES[to].into(), node);
+                }
             }
             Op::Unlink(path) | Op::Rmdir(path) => {
                 names.remove(NAMES[path]);
@@ -160,6 +161,12 @@ impl Oracle {
         }
         self.names.push(Arc::new(names));
         self.durable.push(durable);
+    }
+
+    /// Takes back the last [`record`](Self::record) of an operation that changed nothing.
+    pub fn forget_last(&mut self) {
+        self.names.pop();
+        self.durable.pop();
     }
 
     fn change(&mut self, op: usize, path: usize, layout: bool, act: impl FnOnce(&mut Vec<u8>)) {
