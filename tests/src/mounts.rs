@@ -44,6 +44,9 @@ fn folder(label: &str) -> (TempDir, PathBuf, PathBuf) {
         .expect("the temporary folder is writable");
     // The mount table shows paths without links.
     let path = folder.path().canonicalize().expect("the folder is there");
+    // Other users come by: they may enter, and see what the mount lets them see.
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&path, open).expect("the folder is ours");
     let (image, mount) = (path.join("image"), path.join("mount"));
     std::fs::create_dir(&mount).expect("a new folder can be made");
     (folder, image, mount)
@@ -259,5 +262,17 @@ impl Loop {
 impl Drop for Loop {
     fn drop(&mut self) {
         run(Command::new("umount").arg(&self.mount));
+    }
+}
+
+/// Calls `test` with a fresh Ashlar mount, which is checked afterwards.
+///
+/// With `ASHLAR_TESTS_ON=xfs` it runs on kernel XFS instead, to tell whether a failure is the
+/// test's own.
+pub fn on_ashlar(label: &str, test: impl FnOnce(&Path)) {
+    if std::env::var("ASHLAR_TESTS_ON").is_ok_and(|value| value == "xfs") {
+        test(Xfs::create(label).path());
+    } else {
+        test(Ashlar::create(label).path());
     }
 }
