@@ -29,6 +29,27 @@ pub struct Node {
     home: Arc<HomeCell>,
 }
 
+/// Which keys may be below a node: from `lower` on and, unless it is at the right edge of its
+/// tree, below `upper`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds<'k> {
+    pub(crate) lower: &'k [u8],
+    pub(crate) upper: Option<&'k [u8]>,
+}
+
+impl<'k> Bounds<'k> {
+    /// Of a root.
+    pub(crate) const ALL: Self = Self { lower: &[], upper: None };
+
+    /// Of the child at `index` of an inner node that has these bounds.
+    #[inline]
+    pub(crate) fn of_child(self, page: &'k Page, index: usize) -> Self {
+        let lower = if index > 0 { page.key(index) } else { self.lower };
+        let upper = if index + 1 < page.count() { Some(page.key(index + 1)) } else { self.upper };
+        Self { lower, upper }
+    }
+}
+
 /// The right half of a node that was full, on its way into the parent.
 #[derive(Debug)]
 pub(crate) struct Split {
@@ -139,15 +160,21 @@ impl Node {
     /// Cell whose child covers `key`.
     #[inline]
     pub(crate) fn child_index(&self, key: &[u8]) -> usize {
-        // Nothing on the path to `key` begins above it: the key of a node's first cell is that of
-        // the parent's cell, and the root's is empty.
+        // The key of the first cell is empty, so no key is below it.
         self.page.search(key).unwrap_or_else(|index| index.saturating_sub(1))
     }
 
-    /// First key that is not below cell `index` any more, given that of the node.
-    #[inline]
-    pub(crate) fn upper<'k>(&'k self, index: usize, own: Option<&'k [u8]>) -> Option<&'k [u8]> {
-        if index + 1 < self.count() { Some(self.page.key(index + 1)) } else { own }
+    /// Whether the keys of a node that has been read fit where it was found.
+    pub(crate) fn fits(&self, bounds: Bounds<'_>) -> bool {
+        let first = usize::from(self.level() > 0);
+        if first == 1 && !self.page.key(0).is_empty() {
+            return false;
+        }
+        if self.count() == first {
+            return first == 1;
+        }
+        self.page.key(first) >= bounds.lower
+            && bounds.upper.is_none_or(|upper| self.page.key(self.count() - 1) < upper)
     }
 
     /// The page, and the slot of the child at `index` to hold it in.
@@ -249,6 +276,10 @@ impl Node {
             half.children.insert(index, Some(child));
         }
         let separator = self.separator(&right);
+        if right.level() > 0 {
+            let fits = right.page.rekey(0, &[]);
+            assert!(fits, "no key is shorter");
+        }
         Some(Split { separator, right: Arc::new(right) })
     }
 
@@ -264,32 +295,34 @@ impl Node {
         first[..first.len().min(common + 1)].to_vec()
     }
 
-    /// Whether this node's cells and those of `right` fit in one page.
-    pub(crate) fn can_absorb(&self, right: &Self) -> bool {
-        self.page.used() + right.page.used() <= CAPACITY
+    /// Whether this node's cells and those of `right`, whose lower bound is `separator`, fit in
+    /// one page.
+    pub(crate) fn can_absorb(&self, right: &Self, separator: &[u8]) -> bool {
+        let first_key = if self.level() > 0 { separator.len() } else { 0 };
+        self.page.used() + first_key + right.page.used() <= CAPACITY
     }
 
-    /// Appends all cells of `right`, the next node of the level.
-    pub(crate) fn absorb(&mut self, right: &Self) {
-        if self.level() > 0 {
-            self.hold_slots();
-            let held = (0..right.count()).map(|index| right.held(index).cloned());
-            self.children.extend(held);
-        }
+    /// Appends all cells of `right`, the next node of the level, whose lower bound is `separator`.
+    pub(crate) fn absorb(&mut self, right: &Self, separator: &[u8]) {
+        let seam = self.count();
         self.page.append(&right.page, 0..right.count());
+        if self.level() > 0 {
+            self.children.resize(seam, None);
+            self.children.extend((0..right.count()).map(|index| right.held(index).cloned()));
+            let fits = self.page.rekey(seam, separator);
+            assert!(fits, "room for the key has been counted");
+        }
     }
 
-    /// Removes the cell of a child; the node keeps its own lower bound.
+    /// Removes the cell of a child, whose keys the one before it or, of the first, behind it covers
+    /// from now on.
     pub(crate) fn remove_child(&mut self, index: usize) -> Option<Arc<Self>> {
         self.hold_slots();
         let child = self.children.remove(index);
         if index == 0 && self.count() > 1 {
-            // The second child takes over the first one's key.
-            let value = self.page.value(1).to_vec();
-            let key = self.page.key(0).to_vec();
-            let fits = self.page.replace(0, &key, &value);
-            assert!(fits, "addresses are all of one length");
-            self.page.remove(1);
+            self.page.remove(0);
+            let fits = self.page.rekey(0, &[]);
+            assert!(fits, "no key is shorter");
         } else {
             self.page.remove(index);
         }

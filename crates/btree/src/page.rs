@@ -196,6 +196,17 @@ impl Page {
         inserted
     }
 
+    /// Gives cell `index` another key that keeps its place; false, and nothing changed, when there
+    /// is no room.
+    pub(crate) fn rekey(&mut self, index: usize, key: &[u8]) -> bool {
+        if self.used - self.key(index).len() + key.len() > CAPACITY {
+            return false;
+        }
+        let value = self.value(index).to_vec();
+        self.remove(index);
+        self.insert(index, key, &value)
+    }
+
     /// Puts a child's address into cell `index`.
     pub(crate) fn set_pointer(&mut self, index: usize, pointer: &NodePointer) {
         set_pointer(&mut self.bytes, index, pointer);
@@ -374,4 +385,151 @@ fn to_u16(value: usize) -> u16 {
     const _: () = assert!(NODE_SIZE <= u16::MAX as usize);
     debug_assert!(value <= NODE_SIZE);
     value as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ashlar_format::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+    use fastrand::Rng;
+
+    type Cells = Vec<(Vec<u8>, Vec<u8>)>;
+
+    fn cells_of(page: &Page) -> Cells {
+        let cells = 0..page.count();
+        cells.map(|index| (page.key(index).to_vec(), page.value(index).to_vec())).collect()
+    }
+
+    fn random_cell(rng: &mut Rng) -> (Vec<u8>, Vec<u8>) {
+        let key_bytes = if rng.u8(..8) == 0 { KEY_BYTES_MAX } else { rng.usize(..24) };
+        let value_bytes = match rng.u8(..8) {
+            0 => VALUE_BYTES_MAX,
+            1 => rng.usize(..VALUE_BYTES_MAX),
+            _ => rng.usize(..100),
+        };
+        let key = (0..key_bytes).map(|_| rng.u8(..4)).collect();
+        (key, vec![rng.u8(..); value_bytes])
+    }
+
+    /// Inserts random cells until one does not fit; returns the place and the cell.
+    fn fill(page: &mut Page, rng: &mut Rng) -> (usize, (Vec<u8>, Vec<u8>)) {
+        loop {
+            let (key, value) = random_cell(rng);
+            if let Err(index) = page.search(&key)
+                && !page.insert(index, &key, &value)
+            {
+                return (index, (key, value));
+            }
+        }
+    }
+
+    #[test]
+    fn page_equals_a_sorted_list_over_random_changes() {
+        for seed in 0..60 {
+            println!("seed {seed}");
+            let mut rng = Rng::with_seed(seed);
+            let mut page = Page::empty(TreeId::Names, 0);
+            let mut model: Cells = Vec::new();
+            for _ in 0..600 {
+                let (key, value) = random_cell(&mut rng);
+                let place = model.binary_search_by(|(other, _)| other.cmp(&key));
+                assert_eq!(page.search(&key), place);
+                assert_eq!(page.view().search(&key), place);
+                match place {
+                    Ok(index) if rng.bool() => {
+                        page.remove(index);
+                        model.remove(index);
+                    }
+                    Ok(index) => {
+                        let room = CAPACITY - page.used() + model[index].1.len() >= value.len();
+                        assert_eq!(page.replace(index, &key, &value), room);
+                        if room {
+                            model[index].1 = value;
+                        }
+                    }
+                    Err(index) => {
+                        let size = CELL_HEADER_BYTES + SLOT_BYTES + key.len() + value.len();
+                        let room = page.used() + size <= CAPACITY;
+                        assert_eq!(page.insert(index, &key, &value), room);
+                        if room {
+                            model.insert(index, (key, value));
+                        } else {
+                            let victim = rng.usize(..model.len());
+                            page.remove(victim);
+                            model.remove(victim);
+                        }
+                    }
+                }
+                assert_eq!(page.defect(), None);
+            }
+            assert_eq!(cells_of(&page), model);
+        }
+    }
+
+    #[test]
+    fn cut_leaves_room_for_the_cell_and_halves_near_each_other() {
+        for seed in 0..2000 {
+            println!("seed {seed}");
+            let mut rng = Rng::with_seed(seed);
+            let mut left = Page::empty(TreeId::Names, 0);
+            let (index, (key, value)) = fill(&mut left, &mut rng);
+            let mut expected = cells_of(&left);
+            expected.insert(index, (key.clone(), value.clone()));
+            let ascending = index == left.count() || index == left.run;
+            let cut = left.cut(index, key.len(), value.len());
+            let mut right = left.split_off(cut.at);
+            let fits = match cut.side {
+                Side::Left => left.insert(index, &key, &value),
+                Side::Right => right.insert(index - cut.at, &key, &value),
+            };
+            assert!(fits && left.count() > 0 && right.count() > 0);
+            assert_eq!((left.defect(), right.defect()), (None, None));
+            let cells = [cells_of(&left), cells_of(&right)].concat();
+            assert_eq!(cells, expected);
+            let largest = CELL_HEADER_BYTES + KEY_BYTES_MAX + VALUE_BYTES_MAX + SLOT_BYTES;
+            assert!(ascending || left.used().abs_diff(right.used()) <= largest);
+        }
+    }
+
+    #[test]
+    fn ascending_run_in_the_middle_leaves_a_full_page() {
+        let mut page = Page::empty(TreeId::Extents, 0);
+        assert!(page.insert(0, &[9], &[0; 100]));
+        let mut number = 0_u32;
+        while page.insert(page.count() - 1, &number.to_be_bytes(), &[0; 24]) {
+            number += 1;
+        }
+        let index = page.count() - 1;
+        let cut = page.cut(index, 4, 24);
+        assert_eq!(cut, Cut { at: index, side: Side::Left });
+    }
+
+    #[test]
+    fn packed_page_holds_nothing_of_removed_cells() {
+        let mut page = Page::empty(TreeId::Names, 0);
+        for (index, key) in [b"a", b"b", b"c"].into_iter().enumerate() {
+            assert!(page.insert(index, key, b"secret"));
+        }
+        page.remove(1);
+        assert!(page.replace(1, b"c", b"-"));
+        let mut packed = zeroed();
+        page.pack_into(&mut packed);
+        let secrets = packed.windows(6).filter(|window| *window == b"secret").count();
+        assert_eq!(secrets, 1);
+        let packed = Page::from_verified(packed).unwrap();
+        assert_eq!(cells_of(&packed), cells_of(&page));
+        assert_eq!(packed.used(), page.used());
+    }
+
+    #[test]
+    fn overlapping_cells_are_refused() {
+        let mut page = Page::empty(TreeId::Names, 0);
+        // The value of the lower cell looks like a cell with an ascending key.
+        assert!(page.insert(0, b"a", &[1, 0, 0, 0, b'b']));
+        let inside = page.view().slot(0) + CELL_HEADER_BYTES + 1;
+        page.put_u16(HEADER_BYTES + SLOT_BYTES, inside);
+        page.put_u16(COUNT_AT, 2);
+        assert_eq!((page.key(1), page.value(1)), (&b"b"[..], &b""[..]));
+        assert!(Page::from_verified(page.bytes.clone()).is_none());
+    }
 }

@@ -13,8 +13,8 @@
 //!   addresses in the list.
 //!
 //! Invariants, besides those of [`crate::node`]:
-//! - I1: the key of an inner node's cell is a lower bound of its child; the first one equals the
-//!   key of the node's own cell in its parent, and is empty in the root.
+//! - I1: the key of an inner node's cell is a lower bound of its child, above all keys before it.
+//!   The first one is empty: there the lower bound is that of the node itself.
 //! - I2: no node is empty. A tree without entries has no root.
 //! - I3: an inner root has two children or more.
 //! - I4: a dirty node's ancestors are dirty (the other side of node I2).
@@ -50,8 +50,8 @@
 //!
 //! Errors: an unreadable node fails the call before any entry changes. Nodes on the way to it may
 //! have become dirty, which is sound. Bytes from a device never cause a panic: a child is checked
-//! against its parent (level, tree, bounds) whenever it is read, so that descents end and keys
-//! ascend even in a forged tree.
+//! against its parent whenever it is read: level and tree, so that descents end, and bounds, so
+//! that scans ascend and end, and changes keep the order, even in a forged tree.
 
 mod checkpoint;
 mod own;

@@ -3,7 +3,7 @@
 use super::Root;
 use super::read::Reader;
 use crate::Result;
-use crate::node::Node;
+use crate::node::{Bounds, Node};
 use std::sync::Arc;
 
 /// Lending iterator over the entries of a tree, ascending. It holds its path, not the tree.
@@ -69,12 +69,10 @@ impl<'s> Range<'s> {
         let Some((step, above)) = self.path.split_last() else {
             unreachable!("asked with a step on the path")
         };
-        let upper = above
+        let bounds = above
             .iter()
-            .rev()
-            .find(|step| step.next < step.node.count())
-            .map(|step| step.node.page().key(step.next));
-        let child = self.reader.child(&step.node, step.next, upper)?;
+            .fold(Bounds::ALL, |bounds, step| bounds.of_child(step.node.page(), step.next - 1));
+        let child = self.reader.child(&step.node, step.next, bounds)?;
         Ok(Arc::clone(&child))
     }
 }

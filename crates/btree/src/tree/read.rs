@@ -4,7 +4,7 @@
 //! recurses once a level; levels fall strictly, so [`LEVEL_MAX`] bounds it.
 
 use super::Root;
-use crate::node::Node;
+use crate::node::{Bounds, Node};
 use crate::{NodeSource, Result};
 use ashlar_format::Corruption;
 use ashlar_format::key::TreeId;
@@ -49,59 +49,54 @@ impl Reader<'_> {
                 if *level > LEVEL_MAX {
                     return Err(self.damage(*pointer, format!("level {level}")).into());
                 }
-                let node = self.source.read(self.id, *level, *pointer)?;
-                self.check_fit(&node, *level, *pointer, Bounds { lower: &[], upper: None })?;
+                let node = self.read_at(*pointer, *level)?;
+                self.check_bounds(&node, *pointer, Bounds::ALL)?;
                 Ok(Some(Child::Read(node)))
             }
         }
     }
 
-    /// The child at `index` of `parent`, whose keys end below `upper`.
+    /// The child at `index` of `parent`, whose bounds are given.
     #[inline]
     pub(super) fn child<'n>(
         &self,
         parent: &'n Node,
         index: usize,
-        upper: Option<&[u8]>,
+        bounds: Bounds<'_>,
     ) -> Result<Child<'n>> {
-        match parent.held(index) {
-            Some(node) => Ok(Child::Held(node)),
-            None => Ok(Child::Read(self.read_child(parent, index, upper)?)),
+        if let Some(node) = parent.held(index) {
+            return Ok(Child::Held(node));
         }
+        let (node, pointer) = self.read_child_unbounded(parent, index)?;
+        self.check_bounds(&node, pointer, bounds.of_child(parent.page(), index))?;
+        Ok(Child::Read(node))
     }
 
-    fn read_child(&self, parent: &Node, index: usize, upper: Option<&[u8]>) -> Result<Arc<Node>> {
+    fn read_child_unbounded(
+        &self,
+        parent: &Node,
+        index: usize,
+    ) -> Result<(Arc<Node>, NodePointer)> {
         let pointer = parent.pointer(index)?;
-        let level = parent.level() - 1;
+        let node = self.read_at(pointer, parent.level() - 1)?;
+        Ok((node, pointer))
+    }
+
+    /// Reads a node; one from a cache may have been verified for another place.
+    fn read_at(&self, pointer: NodePointer, level: u8) -> Result<Arc<Node>> {
         let node = self.source.read(self.id, level, pointer)?;
-        let bounds = Bounds { lower: parent.page().key(index), upper: parent.upper(index, upper) };
-        self.check_fit(&node, level, pointer, bounds)?;
+        if node.page().tree_code() != self.id as u8 || node.level() != level {
+            return Err(self.damage(pointer, "it is part of another tree or level".into()).into());
+        }
         Ok(node)
     }
 
-    /// Refuses a node that is sound by itself but cannot be here.
-    fn check_fit(
-        &self,
-        node: &Node,
-        level: u8,
-        pointer: NodePointer,
-        bounds: Bounds<'_>,
-    ) -> Result<()> {
-        let bad = |problem: &str| Err(self.damage(pointer, problem.into()).into());
-        if node.page().tree_code() != self.id as u8 || node.level() != level {
-            return bad("it is at another place in the tree, too");
+    /// Refuses a node that is sound by itself but whose keys cannot be here.
+    fn check_bounds(&self, node: &Node, pointer: NodePointer, bounds: Bounds<'_>) -> Result<()> {
+        if node.fits(bounds) {
+            return Ok(());
         }
-        let Some(last) = node.count().checked_sub(1) else {
-            return bad("a node without cells");
-        };
-        let first = node.page().key(0);
-        if first < bounds.lower || (level > 0 && first != bounds.lower) {
-            return bad("its first key does not fit its parent");
-        }
-        if bounds.upper.is_some_and(|upper| node.page().key(last) >= upper) {
-            return bad("its last key does not fit its parent");
-        }
-        Ok(())
+        Err(self.damage(pointer, "its keys do not fit its parent's".into()).into())
     }
 
     pub(super) fn damage(&self, pointer: NodePointer, problem: String) -> Corruption {
@@ -111,18 +106,14 @@ impl Reader<'_> {
     /// Calls `found` with the value of `key`.
     pub(super) fn find(&self, root: &Root, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<()> {
         match self.root(root)? {
-            Some(root) => self.find_below(&root, None, key, found),
+            Some(root) => self.find_below(&root, key, found),
             None => Ok(()),
         }
     }
 
-    fn find_below(
-        &self,
-        node: &Node,
-        upper: Option<&[u8]>,
-        key: &[u8],
-        found: &mut dyn FnMut(&[u8]),
-    ) -> Result<()> {
+    /// Does not check bounds, which would cost as much as the search: levels fall all the same,
+    /// and what is found has the right key.
+    fn find_below(&self, node: &Node, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<()> {
         if node.level() == 0 {
             if let Ok(index) = node.page().search(key) {
                 found(node.page().value(index));
@@ -130,8 +121,10 @@ impl Reader<'_> {
             return Ok(());
         }
         let index = node.child_index(key);
-        let child = self.child(node, index, upper)?;
-        self.find_below(&child, node.upper(index, upper), key, found)
+        match node.held(index) {
+            Some(child) => self.find_below(child, key, found),
+            None => self.find_below(&self.read_child_unbounded(node, index)?.0, key, found),
+        }
     }
 
     /// Calls `found` with the greatest entry, of those not above `limit` if there is one.
@@ -142,7 +135,7 @@ impl Reader<'_> {
         found: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<()> {
         if let Some(root) = self.root(root)? {
-            let _found = self.greatest_below(&root, None, limit, found)?;
+            let _found = self.greatest_below(&root, Bounds::ALL, limit, found)?;
         }
         Ok(())
     }
@@ -150,7 +143,7 @@ impl Reader<'_> {
     fn greatest_below(
         &self,
         node: &Node,
-        upper: Option<&[u8]>,
+        bounds: Bounds<'_>,
         limit: Option<&[u8]>,
         found: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<ControlFlow<()>> {
@@ -167,8 +160,8 @@ impl Reader<'_> {
         // A leaf may begin above its lower bound: then the entry is in the leaf before it.
         let first = limit.map_or(node.count() - 1, |limit| node.child_index(limit));
         for index in (0..=first).rev() {
-            let child = self.child(node, index, upper)?;
-            if self.greatest_below(&child, node.upper(index, upper), limit, found)?.is_break() {
+            let child = self.child(node, index, bounds)?;
+            if self.greatest_below(&child, bounds.of_child(page, index), limit, found)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
@@ -178,7 +171,7 @@ impl Reader<'_> {
     /// Calls `visit` with the entries at and behind `from` until it breaks.
     pub(super) fn for_each_from(&self, root: &Root, from: &[u8], visit: Visit<'_>) -> Result<()> {
         if let Some(root) = self.root(root)? {
-            let _stopped = self.for_each_below(&root, None, Some(from), visit)?;
+            let _stopped = self.for_each_below(&root, Bounds::ALL, Some(from), visit)?;
         }
         Ok(())
     }
@@ -186,7 +179,7 @@ impl Reader<'_> {
     fn for_each_below(
         &self,
         node: &Node,
-        upper: Option<&[u8]>,
+        bounds: Bounds<'_>,
         mut from: Option<&[u8]>,
         visit: Visit<'_>,
     ) -> Result<ControlFlow<()>> {
@@ -202,19 +195,13 @@ impl Reader<'_> {
         }
         let start = from.map_or(0, |from| node.child_index(from));
         for index in start..node.count() {
-            let child = self.child(node, index, upper)?;
-            let flow = self.for_each_below(&child, node.upper(index, upper), from.take(), visit)?;
+            let child = self.child(node, index, bounds)?;
+            let flow =
+                self.for_each_below(&child, bounds.of_child(page, index), from.take(), visit)?;
             if flow.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
         Ok(ControlFlow::Continue(()))
     }
-}
-
-/// What a parent says about the keys of a child.
-#[derive(Clone, Copy)]
-struct Bounds<'k> {
-    lower: &'k [u8],
-    upper: Option<&'k [u8]>,
 }

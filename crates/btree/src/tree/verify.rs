@@ -3,7 +3,7 @@
 use super::read::Reader;
 use super::{Root, Tree};
 use crate::Result;
-use crate::node::Node;
+use crate::node::{Bounds, Node};
 use ashlar_format::Corruption;
 use ashlar_format::node::NodePointer;
 
@@ -33,10 +33,10 @@ struct Check<'a> {
 pub(super) fn verify(tree: &Tree, reader: &Reader<'_>) -> Result<TreeShape> {
     let mut check = Check { reader, shape: TreeShape::default(), last: None };
     if let Some(root) = reader.root(&tree.root)? {
-        if root.level() > 0 && (root.count() < 2 || !root.page().key(0).is_empty()) {
-            return Err(check.wrong(&root, "a root with one child or a lower bound").into());
+        if root.level() > 0 && root.count() < 2 {
+            return Err(check.wrong(&root, "a root with one child").into());
         }
-        check.node(&root, None)?;
+        check.node(&root, Bounds::ALL)?;
     }
     if check.shape.entries != tree.count {
         let problem = format!("{} entries, the root counts {}", check.shape.entries, tree.count);
@@ -51,18 +51,21 @@ pub(super) fn verify(tree: &Tree, reader: &Reader<'_>) -> Result<TreeShape> {
 const NO_HOME: NodePointer = NodePointer { block: 0, generation: 0, checksum: 0 };
 
 impl Check<'_> {
-    fn node(&mut self, node: &Node, upper: Option<&[u8]>) -> Result<()> {
+    fn node(&mut self, node: &Node, bounds: Bounds<'_>) -> Result<()> {
         if let Some(defect) = node.page().defect() {
             return Err(self.wrong(node, defect).into());
         }
         if node.count() == 0 || node.tree() != Some(self.reader.id) {
             return Err(self.wrong(node, "empty, or of another tree").into());
         }
+        if !node.fits(bounds) {
+            return Err(self.wrong(node, "its keys do not fit its parent's").into());
+        }
         self.shape.dirty_nodes += u64::from(node.home().is_none());
-        if node.level() == 0 { self.leaf(node, upper) } else { self.inner(node, upper) }
+        if node.level() == 0 { self.leaf(node) } else { self.inner(node, bounds) }
     }
 
-    fn leaf(&mut self, node: &Node, upper: Option<&[u8]>) -> Result<()> {
+    fn leaf(&mut self, node: &Node) -> Result<()> {
         for index in 0..node.count() {
             let key = node.page().key(index);
             if self.last.as_deref().is_some_and(|last| last >= key) {
@@ -70,36 +73,29 @@ impl Check<'_> {
             }
             self.last.get_or_insert_default().splice(.., key.iter().copied());
         }
-        if upper.is_some_and(|upper| self.last.as_deref() >= Some(upper)) {
-            return Err(self.wrong(node, "a key at or above the next node's lower bound").into());
-        }
         self.shape.leaves += 1;
         self.shape.entries += node.count() as u64;
         self.shape.leaf_bytes += node.page().used() as u64;
         Ok(())
     }
 
-    fn inner(&mut self, node: &Node, upper: Option<&[u8]>) -> Result<()> {
+    fn inner(&mut self, node: &Node, bounds: Bounds<'_>) -> Result<()> {
         self.shape.inner_nodes += 1;
         for index in 0..node.count() {
             let lower = node.page().key(index);
-            if self.last.as_deref().is_some_and(|last| last >= lower) {
+            if index > 0 && self.last.as_deref().is_none_or(|last| last >= lower) {
                 return Err(self.wrong(node, "a lower bound not above the keys before it").into());
             }
-            let child = self.reader.child(node, index, upper)?;
-            let first = child.page().key(0);
-            if child.level() + 1 != node.level()
-                || first < lower
-                || (child.level() > 0 && first != lower)
-            {
-                return Err(self.wrong(node, "a child of another level or below its bound").into());
+            let child = self.reader.child(node, index, bounds)?;
+            if child.level() + 1 != node.level() {
+                return Err(self.wrong(node, "a child of another level").into());
             }
             if node.home().is_some() && child.home().is_none() {
                 return Err(self.wrong(node, "at home with a dirty child").into());
             }
             let held = node.held(index).is_some();
             self.shape.pinned_nodes += u64::from(held && child.home().is_some());
-            self.node(&child, node.upper(index, upper))?;
+            self.node(&child, bounds.of_child(node.page(), index))?;
         }
         Ok(())
     }

@@ -5,8 +5,8 @@
 
 use super::Root;
 use super::own::Owner;
-use super::read::Reader;
-use crate::node::{Node, Split};
+use super::read::{Child, Reader};
+use crate::node::{Bounds, Node, Split};
 use crate::{Error, Result};
 use ashlar_format::Corruption;
 use ashlar_format::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
@@ -33,7 +33,7 @@ impl Writer<'_> {
         if root.level() >= LEVEL_MAX {
             return Err(self.refuse(format!("a tree {} levels deep", root.level())));
         }
-        let (replaced, split) = self.put_below(root, None, key, value)?;
+        let (replaced, split) = self.put_below(root, Bounds::ALL, key, value)?;
         if let Some(split) = split {
             self.grow(root, split);
         }
@@ -43,7 +43,7 @@ impl Writer<'_> {
     fn put_below(
         &mut self,
         slot: &mut Arc<Node>,
-        upper: Option<&[u8]>,
+        bounds: Bounds<'_>,
         key: &[u8],
         value: &[u8],
     ) -> Result<(bool, Option<Split>)> {
@@ -52,8 +52,8 @@ impl Writer<'_> {
             return Ok(node.put(key, value, self.owner.gauge));
         }
         let index = node.child_index(key);
-        let (child, upper) = self.hold_child(node, index, upper)?;
-        let (replaced, split) = self.put_below(child, upper, key, value)?;
+        let (child, below) = self.hold_child(node, index, bounds)?;
+        let (replaced, split) = self.put_below(child, below, key, value)?;
         Ok((replaced, split.and_then(|split| node.adopt(index, split, self.owner.gauge))))
     }
 
@@ -77,7 +77,7 @@ impl Writer<'_> {
             return Ok(false);
         }
         let Some(top) = self.hold_root(root)? else { return Ok(false) };
-        let deleted = self.delete_below(top, None, key)?;
+        let deleted = self.delete_below(top, Bounds::ALL, key)?;
         self.shrink(root);
         Ok(deleted)
     }
@@ -85,7 +85,7 @@ impl Writer<'_> {
     fn delete_below(
         &mut self,
         slot: &mut Arc<Node>,
-        upper: Option<&[u8]>,
+        bounds: Bounds<'_>,
         key: &[u8],
     ) -> Result<bool> {
         let node = self.owner.own(slot);
@@ -93,12 +93,12 @@ impl Writer<'_> {
             return Ok(node.delete(key));
         }
         let index = node.child_index(key);
-        let (child, below) = self.hold_child(node, index, upper)?;
+        let (child, below) = self.hold_child(node, index, bounds)?;
         let deleted = self.delete_below(child, below, key)?;
         if child.count() == 0 {
             self.remove_child(node, index);
         } else if child.underflows() {
-            self.merge_child(node, index, upper);
+            self.merge_child(node, index, bounds);
         }
         Ok(deleted)
     }
@@ -131,26 +131,28 @@ impl Writer<'_> {
 
     /// Merges the child at `index` with a neighbour, if both fit in one node. A neighbour that
     /// cannot be read stays as it is: whoever needs it will learn why.
-    fn merge_child(&mut self, node: &mut Node, index: usize, upper: Option<&[u8]>) {
+    fn merge_child(&mut self, node: &mut Node, index: usize, bounds: Bounds<'_>) {
         let pairs = [index.checked_sub(1), (index + 1 < node.count()).then_some(index)];
         for left in pairs.into_iter().flatten() {
-            let fits = self.reader.child(node, left, upper).is_ok_and(|first| {
-                let second = self.reader.child(node, left + 1, upper);
-                second.is_ok_and(|second| first.can_absorb(&second))
-            });
-            if fits && self.merge_pair(node, left, upper).is_ok() {
+            if self.merge_pair(node, left, bounds).unwrap_or(false) {
                 return;
             }
         }
     }
 
-    fn merge_pair(&mut self, node: &mut Node, left: usize, upper: Option<&[u8]>) -> Result<()> {
-        let second = Arc::clone(&*self.reader.child(node, left + 1, upper)?);
-        let (first, _) = self.hold_child(node, left, upper)?;
-        self.owner.own(first).absorb(&second);
+    /// Merges the children at `left` and behind it, if both fit in one node.
+    fn merge_pair(&mut self, node: &mut Node, left: usize, bounds: Bounds<'_>) -> Result<bool> {
+        let first = self.reader.child(node, left, bounds)?;
+        let second = Arc::clone(&*self.reader.child(node, left + 1, bounds)?);
+        let separator = node.page().key(left + 1).to_vec();
+        if !first.can_absorb(&second, &separator) {
+            return Ok(false);
+        }
+        let (first, _) = self.hold_child(node, left, bounds)?;
+        self.owner.own(first).absorb(&second, &separator);
         drop(node.remove_child(left + 1));
         self.owner.retire(&second);
-        Ok(())
+        Ok(true)
     }
 
     /// The root's slot, read if need be.
@@ -165,24 +167,23 @@ impl Writer<'_> {
         }
     }
 
-    /// The slot of a child of `node`, read if need be, and the upper bound of the child's keys.
+    /// The slot of a child of `node`, read if need be, and the child's bounds.
     fn hold_child<'n>(
         &self,
         node: &'n mut Node,
         index: usize,
-        upper: Option<&'n [u8]>,
-    ) -> Result<(&'n mut Arc<Node>, Option<&'n [u8]>)> {
-        let child = match node.held(index) {
-            Some(_) => None,
-            None => Some(Arc::clone(&*self.reader.child(node, index, upper)?)),
+        bounds: Bounds<'n>,
+    ) -> Result<(&'n mut Arc<Node>, Bounds<'n>)> {
+        let read = match self.reader.child(node, index, bounds)? {
+            Child::Held(_) => None,
+            Child::Read(child) => Some(child),
         };
         let (page, slot) = node.parts_mut(index);
-        let upper = if index + 1 < page.count() { Some(page.key(index + 1)) } else { upper };
-        let child = match child {
+        let child = match read {
             Some(child) => slot.insert(child),
             None => slot.as_mut().unwrap_or_else(|| unreachable!("it is held")),
         };
-        Ok((child, upper))
+        Ok((child, bounds.of_child(page, index)))
     }
 
     fn refuse(&self, problem: String) -> Error {
