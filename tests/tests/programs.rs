@@ -140,7 +140,7 @@ fn sqlite_keeps_its_integrity_in_every_journal_mode() {
                     grep -qx {mode} ../mode
                     for round in $(seq 20); do
                         sqlite3 {mode}.db "PRAGMA synchronous=FULL; BEGIN;
-                            DELETE FROM t WHERE id % 20 = $round; 
+                            DELETE FROM t WHERE id % 20 = $round;
                             UPDATE t SET v = randomblob(100) WHERE id % 20 = $round + 1;
                             INSERT INTO t(v) VALUES (randomblob(5000)); COMMIT;"
                     done
@@ -166,7 +166,8 @@ fn postgresql_recovers_after_an_immediate_stop() {
                 stop() {{ as $bin/pg_ctl -D data -m immediate stop > /dev/null 2>&1 || true; }}
                 trap stop EXIT
                 as $bin/initdb -D data --data-checksums --auth=trust > /dev/null
-                start="as $bin/pg_ctl -D data -l log -w -o -k -o $PWD -o -c -o listen_addresses= start"
+                start="as $bin/pg_ctl -D data -l log -w -o -k -o $PWD"
+                start="$start -o -c -o listen_addresses= start"
                 $start > /dev/null
                 as $bin/pgbench -h $PWD -i -q -s {scale} postgres 2> /dev/null
                 as $bin/pgbench -h $PWD -c 4 -T {seconds} postgres > /dev/null 2> ../bench.log &

@@ -44,10 +44,17 @@ fn is_root(path: &str) -> bool {
     match *folder {
         "src" => *name == "lib.rs" || *name == "main.rs",
         "bin" | "examples" | "benches" | "fuzz_targets" => true,
+        // A test or example of several files: `tests/x/main.rs`.
+        _ if *name == "main.rs" && ["tests", "examples"].contains(&above(&parts)) => true,
         // `tests/x.rs` beside a manifest's `src`, or `crates/x/tests/y.rs`.
         "tests" => !parts.contains(&"src"),
         _ => *name == "build.rs",
     }
+}
+
+/// Name of the folder that holds the file's folder.
+fn above<'a>(parts: &[&'a str]) -> &'a str {
+    parts.len().checked_sub(3).map_or("", |at| parts[at])
 }
 
 /// Files that the `mod x;` declarations of `path` may mean.
