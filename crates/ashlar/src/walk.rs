@@ -58,7 +58,7 @@ pub(crate) enum Follow {
 /// The place that `path` names, without looking its last component up.
 pub(crate) fn place<'p>(volume: &Volume, path: &'p Path) -> Result<Place<'p>, Cause> {
     let mut walk = Walk::new(volume, path)?;
-    let name = walk.to_last()?;
+    let name = walk.go_to_last()?;
     Ok(walk.into_place(name))
 }
 
@@ -66,7 +66,7 @@ pub(crate) fn place<'p>(volume: &Volume, path: &'p Path) -> Result<Place<'p>, Ca
 pub(crate) fn find(volume: &Volume, path: &Path, follow: Follow) -> Result<Attr, Cause> {
     let mut walk = Walk::new(volume, path)?;
     loop {
-        let Some(name) = walk.to_last()? else { return Ok(volume.getattr(walk.dir)?) };
+        let Some(name) = walk.go_to_last()? else { return Ok(volume.getattr(walk.dir)?) };
         let attr = walk.lookup(&name)?;
         if let Some(attr) = walk.accept(attr, &name, follow)? {
             return Ok(attr);
@@ -82,7 +82,7 @@ pub(crate) fn find_or_place<'p>(
 ) -> Result<(Place<'p>, Option<Attr>), Cause> {
     let mut walk = Walk::new(volume, path)?;
     loop {
-        let last = walk.to_last()?;
+        let last = walk.go_to_last()?;
         let Some(name) = last.clone() else {
             let attr = volume.getattr(walk.dir)?;
             return Ok((walk.into_place(last), Some(attr)));
@@ -127,7 +127,7 @@ impl<'v, 'p> Walk<'v, 'p> {
     }
 
     /// Enters every directory on the way and returns the last component, if there is one.
-    fn to_last(&mut self) -> Result<Option<Range<usize>>, Cause> {
+    fn go_to_last(&mut self) -> Result<Option<Range<usize>>, Cause> {
         loop {
             let Some(name) = self.next_name() else { return Ok(None) };
             if self.path[name.end..].iter().all(|byte| *byte == b'/') {
