@@ -29,9 +29,8 @@ impl PageCache {
             return;
         }
         let Some(start) = cache.covering(new_size) else { return };
-        let Some(folio) = cache.state.index.get_mut(start) else { return };
-        // A read of the last block that is under way has not seen the new end.
-        folio.forget(0);
+        let Some(folio) = cache.folio(start) else { return };
+        // A block that is being read is zeroed when its bytes come: the size is looked at then.
         if folio.touched(start, &(new_size..first_dropped)) & folio.uptodate != 0 {
             // Below the folio's size.
             let tail = (new_size - start) as usize..(first_dropped - start) as usize;
@@ -39,8 +38,6 @@ impl PageCache {
                 bytes[tail].fill(0);
             }
         }
-        cache.settle(start);
-        cache.notify();
     }
 
     /// Drops all blocks that lie wholly in `range`, dirty or not: their place in the file is being

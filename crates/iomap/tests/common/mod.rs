@@ -9,32 +9,78 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use ashlar_device::{Device, DeviceError, DeviceOp, Finish, MemoryDevice, Topology, Write};
+use iomap::{MapReply, MapRequest, Mapping, MappingOps, Outcome};
 use parking_lot::Mutex;
 use toyfs::ToyFs;
 
 /// What no test ever writes: shows when blocks are read that never were written.
 pub const GARBAGE: u8 = 0xdc;
 
-/// Memory full of garbage, with failures in chosen ranges and counters.
-#[derive(Debug)]
-pub struct TestDevice {
-    memory: MemoryDevice,
+/// Something to do once in the middle of an I/O.
+pub type Hook = Box<dyn FnOnce() + Send>;
+
+/// A place for a [`Hook`].
+#[derive(Default)]
+pub struct HookSlot(Mutex<Option<Hook>>);
+
+impl HookSlot {
+    pub fn set(&self, hook: impl FnOnce() + Send + 'static) {
+        *self.0.lock() = Some(Box::new(hook));
+    }
+
+    /// Runs the hook, which is gone after: I/O that it does itself is not hooked.
+    fn run(&self) {
+        let hook = self.0.lock().take();
+        if let Some(hook) = hook {
+            hook();
+        }
+    }
+
+    pub fn has_run(&self) -> bool {
+        self.0.lock().is_none()
+    }
+}
+
+impl std::fmt::Debug for HookSlot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HookSlot")
+    }
+}
+
+/// Memory full of garbage, with failures in chosen ranges, hooks and counters.
+#[derive(Debug, Default)]
+pub struct Controls {
     pub fail_reads: Mutex<Option<Range<u64>>>,
     pub fail_writes: Mutex<Option<Range<u64>>>,
+    /// Runs when the bytes are read and not yet given out.
+    pub after_read: HookSlot,
+    /// Runs before the bytes are written.
+    pub before_write: HookSlot,
     pub reads: AtomicU64,
     pub batches: AtomicU64,
     pub writes: AtomicU64,
+}
+
+/// See [`Controls`].
+#[derive(Debug)]
+pub struct TestDevice {
+    pub memory: MemoryDevice,
+    pub controls: Controls,
+}
+
+impl std::ops::Deref for TestDevice {
+    type Target = Controls;
+
+    fn deref(&self) -> &Controls {
+        &self.controls
+    }
 }
 
 impl TestDevice {
     pub fn new(capacity: usize) -> Arc<Self> {
         Arc::new(Self {
             memory: MemoryDevice::from_bytes(vec![GARBAGE; capacity].into_boxed_slice()),
-            fail_reads: Mutex::new(None),
-            fail_writes: Mutex::new(None),
-            reads: AtomicU64::new(0),
-            batches: AtomicU64::new(0),
-            writes: AtomicU64::new(0),
+            controls: Controls::default(),
         })
     }
 
@@ -66,7 +112,9 @@ impl Device for TestDevice {
     fn read_at(&self, addr: u64, buf: &mut [u8]) -> ashlar_device::Result<()> {
         self.reads.fetch_add(1, SeqCst);
         self.check(&self.fail_reads, DeviceOp::Read, addr, buf.len() as u64)?;
-        self.memory.read_at(addr, buf)
+        self.memory.read_at(addr, buf)?;
+        self.after_read.run();
+        Ok(())
     }
 
     fn read_batch(&self, reads: &mut [ashlar_device::Read<'_>]) -> ashlar_device::Result<()> {
@@ -79,6 +127,9 @@ impl Device for TestDevice {
         for write in writes {
             let length = write.bytes.len() as u64;
             self.check(&self.fail_writes, DeviceOp::Write, write.addr, length)?;
+        }
+        if !writes.is_empty() {
+            self.before_write.run();
         }
         self.memory.submit(writes, finish)
     }
@@ -119,4 +170,35 @@ pub fn seed() -> u64 {
         .unwrap_or_else(|| fastrand::u64(..));
     println!("IOMAP_SEED={seed}");
     seed
+}
+
+/// The operations of a file, with something done after the next `begin`: when the answer is given
+/// and the library has not used it yet.
+pub struct AfterBegin {
+    pub file: Arc<toyfs::ToyFile>,
+    pub hook: HookSlot,
+}
+
+impl AfterBegin {
+    pub fn new(file: &Arc<toyfs::ToyFile>, hook: impl FnOnce() + Send + 'static) -> Self {
+        let slot = HookSlot::default();
+        slot.set(hook);
+        Self { file: Arc::clone(file), hook: slot }
+    }
+}
+
+impl MappingOps for AfterBegin {
+    fn begin(&self, request: &MapRequest) -> iomap::Result<MapReply> {
+        let reply = self.file.begin(request);
+        self.hook.run();
+        reply
+    }
+
+    fn end(&self, request: &MapRequest, mapping: &Mapping, done: Outcome) -> iomap::Result<()> {
+        self.file.end(request, mapping, done)
+    }
+
+    fn is_valid(&self, mapping: &Mapping) -> bool {
+        self.file.is_valid(mapping)
+    }
 }
