@@ -261,7 +261,12 @@ impl Loop {
 
 impl Drop for Loop {
     fn drop(&mut self) {
-        run(Command::new("umount").arg(&self.mount));
+        let unmounted = run(Command::new("umount").arg(&self.mount)).status.success();
+        if !unmounted {
+            // A failing test may still hold files open.
+            run(Command::new("umount").arg("-l").arg(&self.mount));
+        }
+        assert!(unmounted || std::thread::panicking(), "{} is busy", self.mount.display());
     }
 }
 

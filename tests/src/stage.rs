@@ -340,6 +340,14 @@ impl Stage {
         let _ = self.on_fd("fcntl", libc::SYS_fcntl, fd, &[command.into(), value]);
     }
 
+    /// dup(2).
+    #[must_use]
+    pub fn duplicate(&self, fd: &Fd) -> Fd {
+        let answer = call(libc::SYS_dup, &mut [Arg::Int(fd.0)]);
+        let _ = self.outcome("dup()", answer.map(|_| 0));
+        Fd(answer.unwrap_or(-1))
+    }
+
     /// flock(2).
     pub fn flock(&self, fd: &Fd, operation: i32) {
         let _ = self.on_fd("flock", libc::SYS_flock, fd, &[operation.into()]);

@@ -24,7 +24,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
         &["ashlar-device", "ashlar-format", "ashlar-store", "ashlar-core", "ashlar-check"],
     ),
     ("ashlar-tests", &[]),
-    ("ashlar-bench", &["ashlar-device", "ashlar-core", "ashlar"]),
+    ("ashlar-bench", &["ashlar-device", "ashlar"]),
     ("xtask", &[]),
 ];
 
