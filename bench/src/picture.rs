@@ -57,9 +57,11 @@ fn svg(machine: &str, comparisons: &[Comparison]) -> String {
          .title {{ font-weight: bold }} .label {{ fill: #555 }} .small {{ font-size: 11px }}\n\
          .good {{ fill: #3a7d5c }} .bad {{ fill: #b5533c }}</style>\n\
          <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
-         <text x=\"20\" y=\"24\" class=\"title\">Ashlar by its peers; right of the line: faster</text>\n\
+         <text x=\"20\" y=\"24\" class=\"title\">\
+         Ashlar by its peers; right of the line: faster</text>\n\
          <text x=\"20\" y=\"40\" class=\"small\">{}</text>\n{body}\
-         <line x1=\"{MIDDLE}\" y1=\"48\" x2=\"{MIDDLE}\" y2=\"{line_end}\" stroke=\"#888\"/>\n</svg>\n",
+         <line x1=\"{MIDDLE}\" y1=\"48\" x2=\"{MIDDLE}\" y2=\"{line_end}\" stroke=\"#888\"/>\n\
+         </svg>\n",
         escape(machine)
     )
 }

@@ -92,8 +92,17 @@ impl Ashlar {
     /// When the command fails.
     #[must_use]
     pub fn create_with(label: &str, options: &str) -> Self {
+        Self::create_sized(label, IMAGE_BYTES, options)
+    }
+
+    /// Makes a volume of `bytes` and mounts it with `-o options`.
+    ///
+    /// # Panics
+    /// When the command fails.
+    #[must_use]
+    pub fn create_sized(label: &str, bytes: u64, options: &str) -> Self {
         let (folder, image, mount) = folder(label);
-        let size = IMAGE_BYTES.to_string();
+        let size = bytes.to_string();
         let mut mkfs = Command::new(ashlar_command());
         run_ok(mkfs.args(["mkfs", "--quiet", "--size", &size]).arg(&image));
         let options = options.to_owned();
@@ -126,6 +135,11 @@ impl Ashlar {
     #[must_use]
     pub fn server(&self) -> u32 {
         self.server.as_ref().expect("the volume is mounted").id()
+    }
+
+    /// Options of the next mount.
+    pub fn set_options(&mut self, options: &str) {
+        options.clone_into(&mut self.options);
     }
 
     /// Mounts the volume; returns how long that took.
@@ -180,6 +194,22 @@ impl Ashlar {
             !is_mounted(&self.mount)
                 || run(Command::new("umount").arg("-l").arg(&self.mount)).status.success()
         });
+    }
+
+    /// Sends the server a signal that makes it unmount, and waits for its end.
+    ///
+    /// # Panics
+    /// When the server fails, or leaves the mount behind.
+    pub fn stop(&mut self, signal: i32) {
+        let Some(mut server) = self.server.take() else { return };
+        sys::kill(server.id(), signal).expect("the server is our child");
+        let mut status = None;
+        wait_for("the server runs on", || {
+            status = server.try_wait().expect("the server is our child");
+            status.is_some()
+        });
+        assert!(status.is_some_and(|status| status.success()), "the server ended: {status:?}");
+        assert!(!is_mounted(&self.mount), "the mount is still there");
     }
 
     /// Checks the unmounted volume.

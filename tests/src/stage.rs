@@ -71,6 +71,20 @@ fn int(value: impl Into<i64>) -> Arg<'static> {
     Arg::Int(value.into())
 }
 
+/// The bytes of two `iovec`s that halve `buffer`, which must outlive the call.
+fn vector(buffer: &mut [u8]) -> Vec<u8> {
+    let (first, second) = buffer.split_at_mut(buffer.len() / 2);
+    let words =
+        [first.as_mut_ptr() as usize, first.len(), second.as_mut_ptr() as usize, second.len()];
+    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+}
+
+fn vectored(number: libc::c_long, fd: &Fd, vector: &[u8], offset: i64, flags: i32) -> Answer {
+    // The kernel takes an offset in two words and looks at the low one alone on 64 bits.
+    let mut args = [Arg::Int(fd.0), Arg::In(vector), int(2), Arg::Int(offset), int(0), int(flags)];
+    call(number, &mut args)
+}
+
 fn kind_name(mode: u32) -> &'static str {
     match mode & libc::S_IFMT {
         libc::S_IFREG => "file",
@@ -246,6 +260,23 @@ impl Stage {
         let mut args = [Arg::Int(fd.0), Arg::In(bytes), length, Arg::Int(offset)];
         let what = format!("pwrite({}, {offset})", bytes.len());
         let _ = self.run(what, libc::SYS_pwrite64, &mut args);
+    }
+
+    /// preadv2(2) into one buffer; offset -1 is the descriptor's own.
+    pub fn preadv2(&self, fd: &Fd, count: usize, offset: i64, flags: i32) {
+        let mut buffer = vec![0; count];
+        let vector = vector(&mut buffer);
+        let what = format!("preadv2({count}, {offset}, {flags:#x})");
+        let answer = vectored(libc::SYS_preadv2, fd, &vector, offset, flags);
+        self.note_bytes(&what, answer, &buffer);
+    }
+
+    /// pwritev2(2) from one buffer; offset -1 is the descriptor's own.
+    pub fn pwritev2(&self, fd: &Fd, bytes: &[u8], offset: i64, flags: i32) {
+        let mut buffer = bytes.to_vec();
+        let vector = vector(&mut buffer);
+        let what = format!("pwritev2({}, {offset}, {flags:#x})", bytes.len());
+        let _ = self.outcome(what, vectored(libc::SYS_pwritev2, fd, &vector, offset, flags));
     }
 
     /// lseek(2).

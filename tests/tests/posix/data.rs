@@ -71,6 +71,14 @@ fn edges(t: &mut Table) {
             s.write(&f, b"x") }
         "seek_end_follows_size" { s.file("f", b"12345"); let f = s.rw("f"); s.seek(&f, 0, SEEK_END);
             s.write(&f, b"6"); s.seek(&f, 0, SEEK_END); s.seek(&f, -2, SEEK_END); s.read(&f, 9) }
+        "vectored_io" { s.file("f", b"0123456789"); let f = s.rw("f"); s.preadv2(&f, 6, 2, 0);
+            s.pwritev2(&f, b"ABCD", 3, 0); s.preadv2(&f, 20, 0, 0); s.preadv2(&f, 4, -1, 0);
+            s.pwritev2(&f, b"xy", -1, 0); s.pread(&f, 20, 0) }
+        "vectored_flags" { s.file("f", b"0123456789"); let f = s.rw("f");
+            for flags in [libc::RWF_DSYNC, libc::RWF_SYNC, libc::RWF_HIPRI, libc::RWF_APPEND] {
+            s.pwritev2(&f, b"zz", 2, flags); } s.preadv2(&f, 40, 0, libc::RWF_HIPRI);
+            s.pwritev2(&f, b"q", 0, 0x4000_0000); s.preadv2(&f, 4, 0, libc::RWF_DSYNC);
+            s.stat("f") }
         "seek_bad_whence" { s.file("f", b"x"); let f = s.rw("f"); s.seek(&f, 0, 9) }
         "gap_reads_as_zeros" { s.file("f", b"a"); let f = s.rw("f"); s.pwrite(&f, b"z", 10_000);
             s.pread(&f, 20_000, 0); s.pread(&f, 5, 4094) }

@@ -32,6 +32,11 @@ pub fn check(files: &[SourceFile]) -> Vec<Finding> {
             findings.push(Finding::new(page, 0, "missing"));
         }
     }
+    // One command to try it and one to test it; a third one would have to be maintained.
+    let commands = |file: &SourceFile| file.text.matches("```sh\n").count();
+    for file in files.iter().filter(|file| file.path == "README.md" && commands(file) != 2) {
+        findings.push(Finding::new(&file.path, 0, "must have exactly two `sh` commands"));
+    }
     for file in files.iter().filter(|file| file.path.ends_with(".md")) {
         findings.extend(check_links(file, files));
         findings.extend(check_waypoints(file, files));
