@@ -1,6 +1,6 @@
 //! What `cargo xtask` runs for test, sim, soak and bench.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Whole-system tests that have a long form, chosen by the environment variable `ASHLAR_SOAK`.
@@ -22,7 +22,7 @@ pub fn test(root: &Path, rest: &[String]) -> Result<(), String> {
     } else {
         tests.args(["test", "--workspace", "--lib", "--bins", "--tests", "--examples"]);
     }
-    run(tests.args(rest).env("ASHLAR_BIN", root.join("target/debug/ashlar")))
+    run(tests.args(rest).env("ASHLAR_BIN", target(root).join("debug/ashlar")))
 }
 
 /// Runs the crash simulator, optimised but with every assertion on.
@@ -46,7 +46,7 @@ pub fn soak(root: &Path, rest: &[String]) -> Result<(), String> {
         tests.args(["--test", binary]);
     }
     tests.args(["--", "--nocapture", "--test-threads=1"]).args(rest);
-    let program = root.join("target/sweep/ashlar");
+    let program = target(root).join("sweep/ashlar");
     run(tests.env("ASHLAR_BIN", program).env("ASHLAR_SOAK", "1"))
 }
 
@@ -57,6 +57,10 @@ pub fn soak(root: &Path, rest: &[String]) -> Result<(), String> {
 pub fn bench(root: &Path, rest: &[String]) -> Result<(), String> {
     run(cargo(root).args(["build", "--release", "--package", "ashlar-cli"]))?;
     run(cargo(root).args(["run", "--release", "--package", "ashlar-bench", "--"]).args(rest))
+}
+
+fn target(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 
 fn cargo(root: &Path) -> Command {
