@@ -33,23 +33,18 @@ pub enum Error {
         source: io::Error,
     },
     /// The image or block device cannot be opened.
-    #[error("cannot open {}: {source}", path.display())]
-    Open {
-        /// The image file or block device.
-        path: PathBuf,
-        /// The device layer's reason.
-        source: ashlar_device::DeviceError,
-    },
+    #[error(transparent)]
+    Open(#[from] ashlar_device::DeviceError),
     /// The volume itself refused: not formatted, damaged, in use, out of memory.
     #[error(transparent)]
     Volume(#[from] ashlar_core::Error),
     /// mount(2) failed.
-    #[error("mount(2) of {} on {} as {kind} failed: {source}{advice}", what.display(), at.display())]
+    #[error("mount(2) of {what} on {at} as {kind} failed: {source}{advice}")]
     Mount {
         /// The source as the mount table would show it.
-        what: PathBuf,
+        what: String,
         /// The mount point.
-        at: PathBuf,
+        at: String,
         /// The kernel's file-system type.
         kind: String,
         /// The operating system's reason.

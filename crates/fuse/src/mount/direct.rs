@@ -32,8 +32,8 @@ pub(super) fn mount(plan: &Plan<'_>) -> Result<OwnedFd> {
     let kind = format!("{family}.{}", plan.options.subtype);
     let source = plan.shown_source();
     let fail = |error: std::io::Error| Error::Mount {
-        what: source.clone(),
-        at: plan.mountpoint.clone(),
+        what: source.display().to_string(),
+        at: plan.mountpoint.display().to_string(),
         kind: kind.clone(),
         advice: advice(&error, plan.block),
         source: error,

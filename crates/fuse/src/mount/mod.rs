@@ -1,10 +1,10 @@
 //! Puts the file system into the kernel's mount table and takes it out again.
 //!
-//! | who mounts | how | type in the mount table |
+//! | who mounts | how | type |
 //! |---|---|---|
 //! | root, an image file | mount(2) | `fuse.ashlar` |
-//! | root, a block device | mount(2), so that bmap, swapon and syncfs reach us | `fuseblk.ashlar` |
-//! | anyone else, or `auto_unmount` | `fusermount3`, which passes the descriptor back | `fuse.ashlar` |
+//! | root, a block device | mount(2); bmap, swapon and syncfs reach us | `fuseblk.ashlar` |
+//! | others, or `auto_unmount` | `fusermount3`, which passes the descriptor | `fuse.ashlar` |
 //!
 //! mount(2) returns before the kernel has asked anything: the first request on the descriptor is
 //! `INIT`, which [`crate::session`] answers next.

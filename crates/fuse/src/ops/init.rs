@@ -2,7 +2,7 @@
 //!
 //! | feature | why we want it |
 //! |---|---|
-//! | `WRITEBACK_CACHE` | small writes are gathered in the page cache; the kernel keeps size and times |
+//! | `WRITEBACK_CACHE` | the page cache gathers small writes; the kernel keeps size and times |
 //! | `ATOMIC_O_TRUNC` | one `OPEN` instead of `OPEN` and `SETATTR` |
 //! | `PARALLEL_DIROPS` | lookups and listings of one directory at once |
 //! | `DO_READDIRPLUS`, `READDIRPLUS_AUTO` | `ls -l` without a `LOOKUP` per name |

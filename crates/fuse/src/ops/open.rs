@@ -2,7 +2,7 @@
 //!
 //! Every file is opened readable, whatever the program asked for: with the write-back cache the
 //! kernel reads a page through any handle to fill it up around a small write. It also places
-//! appended data itself, so appending is only checked here, where append-only files demand it.
+//! appended data itself; only for append-only files, which do without its cache, core must know.
 
 use std::sync::atomic::AtomicU64;
 
@@ -46,7 +46,7 @@ impl Server {
         let wanted = OpenFlags {
             read: true,
             write: writable,
-            append: has(flags, libc::O_APPEND),
+            append: append_only && has(flags, libc::O_APPEND),
             truncate: has(flags, libc::O_TRUNC),
             ..OpenFlags::default()
         };

@@ -32,6 +32,7 @@ use std::sync::Arc;
 use std::thread;
 
 use ashlar_core::Volume;
+use ashlar_device::{FileDevice, OpenMode};
 use rustix::mount::MountFlags;
 
 use crate::error::{Error, Result};
@@ -66,8 +67,8 @@ pub struct Mounted {
 pub fn mount(source: &Path, mountpoint: &Path, options: &MountOptions) -> Result<Mounted> {
     // Before the volume starts its threads: they inherit it.
     mark_io_flusher();
-    let device = ashlar_device::open(source, options.read_only)
-        .map_err(|error| Error::Open { path: source.to_owned(), source: error })?;
+    let mode = OpenMode { read_only: options.read_only, ..OpenMode::default() };
+    let device = Arc::new(FileDevice::open(source, mode)?);
     let volume = Volume::mount(device, &volume_options(options))?;
     mount_volume(&volume, source, mountpoint, options)
 }
