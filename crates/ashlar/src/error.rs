@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ashlar_device::{DeviceError, DeviceOp};
+
 /// Result of this crate's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -104,7 +106,7 @@ pub(crate) enum Cause {
     /// Below the path API.
     Core(ashlar_core::Error),
     /// Opening the device.
-    Device(ashlar_device::DeviceError),
+    Device(DeviceError),
     /// Opening the image file.
     Host(io::Error),
     /// A rule of POSIX that the path walk keeps; the number says it all.
@@ -226,6 +228,8 @@ impl fmt::Display for Error {
             (Cause::Rule(_, text), _) => f.write_str(text),
             (Cause::Core(_) | Cause::Posix(_), Some(words)) => f.write_str(words),
             (Cause::Core(error), None) => error.fmt(f),
+            // The path is said already.
+            (Cause::Device(error), _) if error.op == DeviceOp::Open => error.source.fmt(f),
             (Cause::Device(error), _) => error.fmt(f),
             (Cause::Host(error), _) => error.fmt(f),
             (Cause::Posix(number), None) => io::Error::from_raw_os_error(number.0).fmt(f),

@@ -121,7 +121,7 @@ impl VolumeOptions {
     /// # Errors
     /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) (`EEXIST`) without `overwrite`;
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) (`EINVAL`) if the size is missing,
-    /// too small, or larger than the block device;
+    /// too small, or not the block device's;
     /// [`InUse`](crate::ErrorKind::InUse) (`EBUSY`) if it is open or mounted elsewhere;
     /// what the host says about the file. A file that was created is removed again.
     ///
@@ -146,7 +146,7 @@ impl VolumeOptions {
     /// Reads the log: at most a few tens of MiB, whatever the volume's size.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Volume> {
         let path = path.as_ref();
-        let mode = OpenMode { read_only: self.read_only, create_size: None };
+        let mode = OpenMode { read_only: self.read_only, ..OpenMode::default() };
         FileDevice::open(path, mode)
             .map_err(Cause::Device)
             .and_then(|device| self.mount(Arc::new(device)))
@@ -195,16 +195,24 @@ impl VolumeOptions {
                 "it exists; allow overwriting to destroy what it holds",
             ));
         }
-        let create_size = if block_device { None } else { self.size.map(whole_sectors) };
-        let device = FileDevice::open(path, OpenMode { read_only: false, create_size })
-            .map_err(Cause::Device)?;
+        if !block_device && let Some(size) = self.size {
+            resize(path, whole_sectors(size))?;
+        }
+        let device = FileDevice::open(path, OpenMode::default()).map_err(Cause::Device)?;
+        let capacity = device.topology().capacity;
+        if block_device && self.size.is_some_and(|size| whole_sectors(size) != capacity) {
+            return Err(Cause::Rule(
+                errno::EINVAL,
+                "a volume fills its block device, which has another size: give none",
+            ));
+        }
         self.format(Arc::new(device))
     }
 
     /// Makes the image file too; removes it if the volume cannot be made.
     fn create_file(&self, path: &Path) -> Result<Volume, Cause> {
         let size = whole_sectors(self.size.ok_or(NO_SIZE)?);
-        let mode = OpenMode { read_only: false, create_size: Some(size) };
+        let mode = OpenMode { create_size: Some(size), ..OpenMode::default() };
         let made = FileDevice::open(path, mode)
             .map_err(Cause::Device)
             .and_then(|device| self.format(Arc::new(device)));
@@ -241,6 +249,15 @@ impl VolumeOptions {
 }
 
 const NO_SIZE: Cause = Cause::Rule(errno::EINVAL, "a new volume needs a size");
+
+/// Gives an image file that is going to be overwritten its new size, unless somebody has it open.
+fn resize(path: &Path, size: u64) -> Result<(), Cause> {
+    // The device holds a lock as long as it is open.
+    let lock = FileDevice::open(path, OpenMode::default()).map_err(Cause::Device)?;
+    let resized = fs::File::options().write(true).open(path).and_then(|file| file.set_len(size));
+    drop(lock);
+    resized.map_err(Cause::Host)
+}
 
 /// A file device addresses whole sectors; the volume uses whole blocks of them.
 fn whole_sectors(bytes: u64) -> u64 {

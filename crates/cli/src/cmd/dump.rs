@@ -57,7 +57,7 @@ enum What {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let image = arguments.image.display();
     let target = target(arguments)?;
-    let mode = OpenMode { read_only: true, create_size: None };
+    let mode = OpenMode { read_only: true, ..OpenMode::default() };
     let device = FileDevice::open(&arguments.image, mode).map_err(|error| {
         let failure = Failure::new(error.to_string());
         match error.errno() {

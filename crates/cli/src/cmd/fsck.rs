@@ -72,7 +72,7 @@ fn check(arguments: &Arguments, image: &Path) -> Result<u8> {
         return Ok(outcome);
     }
     let repair = arguments.yes || arguments.preen;
-    let mode = OpenMode { read_only: !repair, create_size: None };
+    let mode = OpenMode { read_only: !repair, ..OpenMode::default() };
     let device = FileDevice::open(image, mode).map_err(|error| busy(image, &error))?;
     let mut progress = Show::new(arguments, image)?;
     let mut on_finding = |finding: &Finding| {

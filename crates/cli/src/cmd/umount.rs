@@ -63,7 +63,7 @@ fn wait_until_closed(mount: &Mount) {
         return;
     }
     let mut pause = PAUSE_MIN;
-    let mode = OpenMode { read_only: true, create_size: None };
+    let mode = OpenMode { read_only: true, ..OpenMode::default() };
     while let Err(error) = FileDevice::open(&mount.source, mode)
         && matches!(error.errno(), libc::EBUSY | libc::EAGAIN)
     {

@@ -1,0 +1,96 @@
+//! Checking, dumping, describing.
+
+use std::os::unix::fs::FileExt;
+
+use crate::support::Place;
+
+fn filled() -> Place {
+    let place = Place::with_volume();
+    place.write("file", vec![5; 100_000]);
+    place.ashlar(["mkdir", "-p", "disk.img:/a/b"]).ok();
+    place.ashlar(["put", "file", "disk.img:/a/b"]).ok();
+    place
+}
+
+/// Overwrites the first bytes of a tree's root node.
+fn damage(place: &Place, tree: &str) {
+    let dump = place.ashlar(["dump", "disk.img"]).ok();
+    let line = dump.lines().rfind(|line| line.contains(tree));
+    let line = line.unwrap_or_else(|| panic!("no {tree} in {dump}"));
+    let block: u64 = line
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|number| number.parse().ok())
+        .find(|block| *block > 2)
+        .unwrap_or_else(|| panic!("no block in {line}"));
+    let file = std::fs::File::options().write(true).open(place.path("disk.img")).unwrap();
+    file.write_all_at(&[0xaa; 512], block * 4096).unwrap();
+}
+
+#[test]
+fn sound_volume_is_clean() {
+    let place = filled();
+    let said = place.ashlar(["fsck", "disk.img"]).ok();
+    assert_eq!(said, "disk.img: clean\n");
+    let said = place.ashlar(["fsck", "-y", "-v", "disk.img"]).ok();
+    assert!(said.contains("1 files, 3 directories"), "{said}");
+    assert_eq!(place.ashlar(["fsck", "-p", "disk.img"]).ok(), "disk.img: clean\n");
+}
+
+#[test]
+fn damage_is_found_and_reported() {
+    let place = filled();
+    damage(&place, "names");
+    let ran = place.ashlar(["fsck", "-n", "disk.img"]);
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+    assert!(ran.stdout.contains("names"), "{ran:?}");
+    assert!(ran.stdout.contains("fsck -y"), "{ran:?}");
+    let ran = place.ashlar(["ls", "-R", "disk.img:/"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("fsck"), "{ran:?}");
+}
+
+#[test]
+fn what_is_no_volume_cannot_be_checked() {
+    let place = Place::new();
+    place.write("file", vec![1; 1 << 20]);
+    place.ashlar(["fsck", "file"]).fails(8, &["file", "Ashlar"]);
+    place.ashlar(["fsck", "-y", "file"]).fails(8, &["file", "Ashlar"]);
+    place.ashlar(["dump", "file", "log"]).fails(1, &["file"]);
+    place.ashlar(["info", "file"]).fails(1, &["file", "fsck"]);
+    place.ashlar_as("fsck.ashlar", ["-a"]).fails(16, &["IMAGE"]);
+}
+
+#[test]
+fn fsck_helper_speaks_to_fsck() {
+    let place = filled();
+    place.ashlar_as("fsck.ashlar", ["-a", "disk.img"]).ok();
+    place.ashlar_as("fsck.ashlar", ["-a", "-C0", "disk.img"]).ok();
+    // Standard output stands for the descriptor of fsck(8).
+    let said = place.ashlar_as("fsck.ashlar", ["-y", "-f", "-C1", "disk.img"]).ok();
+    assert!(
+        said.lines().any(|line| line.starts_with("3 ") && line.ends_with(" disk.img")),
+        "{said}"
+    );
+}
+
+#[test]
+fn dump_shows_every_structure() {
+    let place = filled();
+    let superblock = place.ashlar(["dump", "disk.img"]).ok();
+    assert!(superblock.contains("uuid"), "{superblock}");
+    place.ashlar(["dump", "disk.img", "log"]).ok();
+    for tree in ["inodes", "extents", "names", "xattrs", "refs", "free", "orphans"] {
+        place.ashlar(["dump", "disk.img", "tree", tree]).ok();
+    }
+    let names = place.ashlar(["dump", "disk.img", "tree", "names"]).ok();
+    assert!(names.contains("\"file\""), "{names}");
+    let root = place.ashlar(["dump", "disk.img", "inode", "1"]).ok();
+    assert!(root.contains("directory"), "{root}");
+    let file = place.ashlar(["dump", "disk.img", "path", "a/b/file"]).ok();
+    assert!(file.contains("100000"), "{file}");
+    place.ashlar(["dump", "disk.img", "path", "/none"]).fails(1, &["none"]);
+    place.ashlar(["dump", "disk.img", "tree"]).fails(2, &["which tree"]);
+    place.ashlar(["dump", "disk.img", "tree", "oak"]).fails(2, &["oak", "inodes"]);
+    place.ashlar(["dump", "disk.img", "inode", "x"]).fails(2, &["x"]);
+    place.ashlar(["dump", "disk.img", "log", "x"]).fails(2, &["leave out"]);
+}
