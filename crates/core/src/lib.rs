@@ -21,10 +21,15 @@
 //! The order of locks is written down in [`inode`](self) (`inode/mod.rs`).
 
 mod clock;
+mod dir;
 mod error;
+mod extent;
+mod file;
+mod inode;
+mod mapping;
 mod types;
 mod volume;
-mod file;
+mod xattr;
 
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use error::{Error, ErrorKind, Result};

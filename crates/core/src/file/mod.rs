@@ -1,24 +1,166 @@
-//! An open file.
-#![allow(unused_variables, missing_docs, clippy::todo, clippy::missing_errors_doc, clippy::needless_pass_by_value)]
-use crate::error::Result;
-use crate::types::*;
-use std::ops::Range;
+//! An open file: reading, writing, syncing and reshaping its content.
+//!
+//! Called by the crates above → calls `iomap` with the mappings of `mapping/`.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `read.rs`, `write.rs` | cached or direct, by size, alignment and mount |
+//! | `fsync.rs` | writeback of one file, and one flush |
+//! | `truncate.rs` | a new size |
+//! | `fallocate.rs` | allocate, punch, zero, collapse, insert |
+//! | `seek.rs`, `copy.rs` | data and holes, extents; copying ranges |
+//!
+//! Locking: reads hold the inode lock shared; writes exclusively, but for direct overwrites of blocks
+//! that are written already.
 
-/// One open handle.
-#[derive(Debug)]
-pub struct File {}
+mod copy;
+mod fallocate;
+mod fsync;
+mod read;
+mod seek;
+mod truncate;
+mod write;
+
+use crate::error::{ErrorKind, Result};
+use crate::inode::Inode;
+use crate::mapping::FileRef;
+use crate::types::{Attr, FileKind, Ino, InodeFlags, OpenFlags};
+use crate::volume::Volume;
+use iomap::ErrorCursor;
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// One open handle of a regular file, or of a directory that is to be synced. May be used by many
+/// threads at once; keeps the file alive, also without a name.
+pub struct File {
+    volume: Arc<Volume>,
+    inode: Arc<Inode>,
+    flags: OpenFlags,
+    /// Failed writebacks up to here were told.
+    errors: Mutex<ErrorCursor>,
+}
+
+impl std::fmt::Debug for File {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("File").field("ino", &self.inode.ino).field("flags", &self.flags).finish()
+    }
+}
+
+impl Volume {
+    /// Opens a regular file, or a directory for reading (that is, for syncing it).
+    ///
+    /// # Errors
+    /// `IsDirectory` (EISDIR) for writing to a directory, `Invalid` (EINVAL) for what is neither,
+    /// `NotPermitted` (EPERM) for writing to an immutable file, and other than by appending to an
+    /// append-only one; `ReadOnly`, `Stale`, `Shutdown`, `Corrupt`, `Io`.
+    pub fn open(self: &Arc<Self>, ino: Ino, flags: OpenFlags) -> Result<Arc<File>> {
+        self.open_file(ino, flags).map_err(|error| error.in_op("open").at(ino))
+    }
+
+    fn open_file(self: &Arc<Self>, ino: Ino, flags: OpenFlags) -> Result<Arc<File>> {
+        self.check_open()?;
+        let inode = self.inode(ino)?;
+        let changes = flags.write || flags.truncate;
+        match inode.kind {
+            FileKind::Regular => {}
+            FileKind::Directory if changes => return Err(ErrorKind::IsDirectory.into()),
+            FileKind::Directory => {}
+            _ => return Err(ErrorKind::Invalid.into()),
+        }
+        if changes {
+            self.check_writable()?;
+        }
+        {
+            let mut state = inode.state()?;
+            let persistent = state.record.flags;
+            let only_appends = flags.append && !flags.truncate;
+            if changes
+                && (persistent.contains(InodeFlags::IMMUTABLE)
+                    || persistent.contains(InodeFlags::APPEND) && !only_appends)
+            {
+                return Err(Self::not_permitted(ino));
+            }
+            if state.record.nlink == 0 && !self.orphans.contains(ino) {
+                // Left behind by a crash, and about to be removed.
+                return Err(inode.stale());
+            }
+            state.handles += 1;
+        }
+        let errors = inode.data_if_any().map(|data| data.cache.sample_error()).unwrap_or_default();
+        let file =
+            Arc::new(File { volume: Arc::clone(self), inode, flags, errors: Mutex::new(errors) });
+        if flags.truncate {
+            let _lock = file.inode.lock.write();
+            self.set_size_locked(&file.inode, 0)?;
+        }
+        Ok(file)
+    }
+}
 
 impl File {
-    pub fn ino(&self) -> Ino { todo!() }
-    pub fn attr(&self) -> Result<Attr> { todo!() }
-    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> { todo!() }
-    pub fn write_at(&self, offset: u64, bytes: &[u8], flags: WriteFlags) -> Result<usize> { todo!() }
-    pub fn fsync(&self, data_only: bool) -> Result<()> { todo!() }
-    pub fn allocate(&self, caller: &Caller, mode: FallocateMode, offset: u64, length: u64) -> Result<()> { todo!() }
-    pub fn set_len(&self, size: u64) -> Result<()> { todo!() }
-    pub fn seek_data(&self, offset: u64) -> Result<u64> { todo!() }
-    pub fn seek_hole(&self, offset: u64) -> Result<u64> { todo!() }
-    pub fn extents(&self, range: Range<u64>) -> Result<Vec<ExtentReport>> { todo!() }
-    pub fn copy_range(&self, offset: u64, to: &File, to_offset: u64, length: u64) -> Result<u64> { todo!() }
-    pub fn bmap(&self, file_block: u64) -> Result<Option<u64>> { todo!() }
+    /// The inode.
+    #[must_use]
+    pub fn ino(&self) -> Ino {
+        self.inode.ino
+    }
+
+    /// Attributes of the file.
+    ///
+    /// # Errors
+    /// `Shutdown`.
+    #[doc(alias = "fstat")]
+    pub fn attr(&self) -> Result<Attr> {
+        self.volume.check_open().map_err(|error| error.in_op("attr"))?;
+        let state = self.inode.state()?;
+        Ok(self.inode.attr(&state))
+    }
+
+    /// Cuts the file to `size` bytes, or makes it grow with zeros.
+    ///
+    /// # Errors
+    /// `BadHandle` (EBADF) when it is not open for writing, `NotPermitted` (EPERM) for append-only
+    /// files, `TooLarge` (EFBIG), `NoSpace`, `ReadOnly`, `Shutdown`, `Corrupt`, `Io`.
+    #[doc(alias = "ftruncate")]
+    pub fn set_len(&self, size: u64) -> Result<()> {
+        let set = || {
+            self.check_writing()?;
+            let _lock = self.inode.lock.write();
+            let guarded = InodeFlags::IMMUTABLE | InodeFlags::APPEND;
+            if self.inode.state()?.record.flags.intersects(guarded) {
+                return Err(Volume::not_permitted(self.inode.ino));
+            }
+            self.volume.set_size_locked(&self.inode, size)
+        };
+        set().map_err(|error: crate::Error| error.in_op("set_len").at(self.inode.ino))
+    }
+
+    /// Checks that content may be changed through this handle.
+    fn check_writing(&self) -> Result<()> {
+        self.volume.check_writable()?;
+        if self.flags.write { Ok(()) } else { Err(ErrorKind::BadHandle.into()) }
+    }
+
+    /// Checks that the handle is one of a regular file that may be read.
+    fn check_reading(&self) -> Result<()> {
+        self.volume.check_open()?;
+        self.check_content()?;
+        if self.flags.read { Ok(()) } else { Err(ErrorKind::BadHandle.into()) }
+    }
+
+    fn check_content(&self) -> Result<()> {
+        if self.inode.kind == FileKind::Directory {
+            return Err(ErrorKind::IsDirectory.into());
+        }
+        Ok(())
+    }
+
+    fn file(&self) -> FileRef<'_> {
+        FileRef::new(&self.volume, &self.inode)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        self.volume.release(&self.inode);
+    }
 }
