@@ -11,7 +11,7 @@ use ashlar_core::{Attr, Caller, FileKind, Ino, SetAttr, SetTime, Timestamp};
 
 use super::{Answer, Server, errno};
 use crate::wire::abi::{self, SetattrIn, SetattrValid};
-use crate::wire::reply::Reply;
+use crate::wire::reply::{Errno, Reply};
 
 /// Preferred unit of I/O shown to programs: the volume's block.
 pub(super) const BLOCK_SIZE: u32 = 4096;
@@ -23,6 +23,9 @@ impl Server {
     }
 
     pub(super) fn setattr(&self, ino: Ino, arguments: &SetattrIn) -> Answer {
+        if let Some(reply) = self.times_of_the_unlinked(ino, arguments)? {
+            return Ok(reply);
+        }
         let change = wanted_change(arguments);
         let attr =
             self.volume.setattr(&Caller::root(), ino, &change).map_err(|error| errno(&error))?;
@@ -36,6 +39,23 @@ impl Server {
             self.sync_volume()?;
         }
         Ok(Reply::Attr(self.attr_out(&attr)))
+    }
+
+    /// The kernel writes back the change time after each unlink, also of the last name. Nobody
+    /// will ever read it from us: that is worth no transaction.
+    fn times_of_the_unlinked(
+        &self,
+        ino: Ino,
+        arguments: &SetattrIn,
+    ) -> Result<Option<Reply>, Errno> {
+        let handles = SetattrValid::FH | SetattrValid::LOCKOWNER;
+        let times = SetattrValid::MTIME | SetattrValid::CTIME;
+        let asked = SetattrValid::from_bits_retain(arguments.valid) - handles;
+        if !times.contains(asked) {
+            return Ok(None);
+        }
+        let attr = self.volume.getattr(ino).map_err(|error| errno(&error))?;
+        Ok((attr.nlink == 0).then(|| Reply::Attr(self.attr_out(&attr))))
     }
 
     fn attr_out(&self, attr: &Attr) -> abi::AttrOut {

@@ -88,13 +88,13 @@ fn directory_times_change_with_its_entries() {
 #[test]
 fn statfs_counts_what_is_used() {
     let Some(mount) = Mount::new() else { return };
-    let before = rustix::fs::statvfs(&mount.path()).unwrap();
+    let before = rustix::fs::statvfs(mount.path()).unwrap();
     assert_eq!((before.f_bsize, before.f_namemax), (4096, 255));
     assert!(before.f_blocks > 0 && before.f_bavail > 0 && before.f_files > 0);
     let file = File::create(mount.at("file")).unwrap();
     rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, 8 << 20).unwrap();
     file.sync_all().unwrap();
-    let after = rustix::fs::statvfs(&mount.path()).unwrap();
+    let after = rustix::fs::statvfs(mount.path()).unwrap();
     assert!(before.f_bfree - after.f_bfree >= 2048, "{} {}", before.f_bfree, after.f_bfree);
 }
 

@@ -16,7 +16,7 @@ fn pattern(length: usize, seed: u8) -> Vec<u8> {
 fn read_write(mount: &Mount, name: &str) -> File {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
-    options.open(mount.at(name)).unwrap()
+    options.open(mount.at(name)).expect("open")
 }
 
 #[test]

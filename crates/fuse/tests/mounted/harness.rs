@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -26,6 +27,8 @@ const READY: &str = "server is ready";
 pub(crate) struct Mount {
     folder: tempfile::TempDir,
     server: Option<Child>,
+    /// Who runs the server.
+    user: u32,
 }
 
 impl Mount {
@@ -36,6 +39,11 @@ impl Mount {
 
     /// As [`Mount::new`], with `-o` options.
     pub(crate) fn with_options(options: &str) -> Option<Mount> {
+        Mount::by_user(0, options)
+    }
+
+    /// As [`Mount::with_options`], mounted and served by a user who owns the volume's root.
+    pub(crate) fn by_user(user: u32, options: &str) -> Option<Mount> {
         if std::env::var_os("ASHLAR_NO_FUSE").is_some_and(|value| value == "1") {
             return None;
         }
@@ -46,14 +54,19 @@ impl Mount {
         } else {
             tempfile::tempdir()
         };
-        let mut mount = Mount { folder: folder.expect("temporary directory"), server: None };
-        fs::create_dir(&mount.path()).expect("mount point");
+        let folder = folder.expect("temporary directory");
+        let mut mount = Mount { folder, server: None, user };
+        fs::create_dir(mount.path()).expect("mount point");
         // The lock on the image ends with the device.
         {
             let mode = OpenMode { create_size: Some(CAPACITY), ..OpenMode::default() };
             let device: Arc<dyn Device> =
                 Arc::new(FileDevice::open(mount.image(), mode).expect("image"));
-            Volume::format(&device, &FormatOptions::default()).expect("format");
+            let options = FormatOptions { root_uid: user, ..FormatOptions::default() };
+            Volume::format(&device, &options).expect("format");
+        }
+        for path in [mount.folder.path(), &mount.path(), &mount.image()] {
+            std::os::unix::fs::chown(path, Some(user), None).expect("chown");
         }
         mount.start(options);
         Some(mount)
@@ -65,6 +78,8 @@ impl Mount {
         let mut server = Command::new(std::env::current_exe().expect("own program"))
             .args(["--exact", "harness::server_process", "--nocapture", "--test-threads=1"])
             .env(SERVE, what)
+            .uid(self.user)
+            .gid(self.user)
             .stdout(Stdio::piped())
             .spawn()
             .expect("server process");
@@ -155,7 +170,6 @@ fn server_process() {
 
 /// Runs a shell command inside `directory` as a user; its output if it succeeded.
 pub(crate) fn shell_as(user: u32, directory: &Path, command: &str) -> Result<String, String> {
-    use std::os::unix::process::CommandExt;
     let output = Command::new("sh")
         .args(["-c", command])
         .current_dir(directory)

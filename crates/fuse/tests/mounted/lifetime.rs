@@ -12,7 +12,7 @@ use crate::harness::{Mount, errno, names};
 #[test]
 fn unlinked_open_file_lives_until_it_is_closed() {
     let Some(mut mount) = Mount::new() else { return };
-    let free = |mount: &Mount| rustix::fs::statfs(&mount.path()).unwrap().f_bfree;
+    let free = |mount: &Mount| rustix::fs::statfs(mount.path()).unwrap().f_bfree;
     let mut file =
         File::options().read(true).write(true).create_new(true).open(mount.at("file")).unwrap();
     file.write_all(&[5; 100_000]).unwrap();
@@ -47,7 +47,7 @@ fn removed_directory_that_is_somebodys_working_directory_is_empty() {
 fn unnamed_file_gets_a_name_by_linkat_or_vanishes() {
     let Some(mut mount) = Mount::new() else { return };
     let flags = OFlags::TMPFILE | OFlags::RDWR;
-    let unnamed = || File::from(open(&mount.path(), flags, Mode::from_raw_mode(0o640)).unwrap());
+    let unnamed = || File::from(open(mount.path(), flags, Mode::from_raw_mode(0o640)).unwrap());
     let mut lost = unnamed();
     lost.write_all(&[1; 10_000]).unwrap();
     let mut kept = unnamed();
@@ -57,7 +57,7 @@ fn unnamed_file_gets_a_name_by_linkat_or_vanishes() {
     linkat(CWD, link, CWD, mount.at("kept"), AtFlags::SYMLINK_FOLLOW).unwrap();
     assert_eq!(kept.metadata().unwrap().nlink(), 1);
     // Opened exclusively it can never have one.
-    let fixed = open(&mount.path(), flags | OFlags::EXCL, Mode::from_raw_mode(0o600)).unwrap();
+    let fixed = open(mount.path(), flags | OFlags::EXCL, Mode::from_raw_mode(0o600)).unwrap();
     let link = format!("/proc/self/fd/{}", fixed.as_raw_fd());
     let linked = linkat(CWD, link, CWD, mount.at("fixed"), AtFlags::SYMLINK_FOLLOW);
     assert_eq!(errno(linked), libc::ENOENT);

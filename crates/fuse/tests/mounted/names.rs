@@ -133,7 +133,7 @@ fn listing_shows_kinds_and_inode_numbers_of_stat() {
     fs::create_dir(mount.at("directory")).unwrap();
     fs::write(mount.at("file"), "").unwrap();
     symlink("x", mount.at("link")).unwrap();
-    for entry in fs::read_dir(&mount.path()).unwrap() {
+    for entry in fs::read_dir(mount.path()).unwrap() {
         let entry = entry.unwrap();
         let meta = fs::symlink_metadata(entry.path()).unwrap();
         assert_eq!(entry.ino(), meta.ino());

@@ -10,11 +10,11 @@ use rustix::fs::{XattrFlags, getxattr, setxattr};
 use crate::harness::{Mount, errno, shell_as};
 
 fn chmod(path: &Path, mode: u32) {
-    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(mode)).expect("chmod");
 }
 
 fn mode(path: &Path) -> u32 {
-    fs::metadata(path).unwrap().mode() & 0o7777
+    fs::metadata(path).expect("stat").mode() & 0o7777
 }
 
 #[test]

@@ -10,8 +10,8 @@ use crate::harness::{Mount, errno, names, shell_as};
 
 /// Options of the mount on `path` as the kernel shows them.
 fn shown(path: &Path) -> String {
-    let table = fs::read_to_string("/proc/self/mounts").unwrap();
-    let path = path.to_str().unwrap();
+    let table = fs::read_to_string("/proc/self/mounts").expect("mount table");
+    let path = path.to_str().expect("UTF-8");
     let line = table.lines().find(|line| line.split(' ').nth(1) == Some(path));
     line.expect("in the mount table").to_owned()
 }
@@ -137,4 +137,29 @@ fn automatic_unmount_goes_through_the_helper() {
     let Some(mount) = Mount::with_options("auto_unmount") else { return };
     fs::write(mount.at("file"), "x").unwrap();
     assert!(shown(&mount.path()).contains(" fuse.ashlar "));
+}
+
+#[test]
+fn ordinary_user_mounts_through_the_helper() {
+    use std::os::unix::fs::PermissionsExt;
+    let open_to_all = |mode: u32| mode & 0o006 == 0o006;
+    if !fs::metadata("/dev/fuse").is_ok_and(|meta| open_to_all(meta.permissions().mode())) {
+        eprintln!("NOT TESTED: /dev/fuse is not open to ordinary users on this machine");
+        return;
+    }
+    let Some(mut mount) = Mount::by_user(1000, "") else { return };
+    let line = shown(&mount.path());
+    for word in [" fuse.ashlar ", "nosuid", "nodev", "default_permissions", "user_id=1000"] {
+        assert!(line.contains(word), "{word} in {line}");
+    }
+    assert!(!line.contains("allow_other"), "{line}");
+    shell_as(1000, &mount.path(), "echo text > file && cat file && stat -f .").unwrap();
+    // Not even root, who could be made to trust what a user's server says.
+    assert_eq!(errno(fs::metadata(mount.at("file"))), libc::EACCES);
+    shell_as(1000, Path::new("/"), &format!("fusermount3 -u {}", mount.path().display())).unwrap();
+    assert!(mount.wait());
+    mount.start("ro");
+    shell_as(1000, &mount.path(), "cat file").unwrap();
+    shell_as(1000, Path::new("/"), &format!("kill {}", mount.server())).unwrap();
+    assert!(mount.wait());
 }

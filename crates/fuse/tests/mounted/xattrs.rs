@@ -18,11 +18,11 @@ fn get(path: &Path, name: &str) -> rustix::io::Result<Vec<u8>> {
 
 fn list(path: &Path) -> Vec<String> {
     let mut space = vec![0u8; 70_000];
-    let length = listxattr(path, &mut space[..]).unwrap();
+    let length = listxattr(path, &mut space[..]).expect("listxattr");
     let mut names: Vec<String> = space[..length]
         .split(|&byte| byte == 0)
         .filter(|name| !name.is_empty())
-        .map(|name| String::from_utf8(name.to_vec()).unwrap())
+        .map(|name| String::from_utf8(name.to_vec()).expect("UTF-8"))
         .collect();
     names.sort();
     names
@@ -31,7 +31,7 @@ fn list(path: &Path) -> Vec<String> {
 fn run(program: &str, arguments: &[&str], path: &Path) -> String {
     let output = Command::new(program).args(arguments).arg(path).output().expect(program);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    String::from_utf8(output.stdout).expect("UTF-8")
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn default_acl_rules_over_the_umask() {
     let sub = run("getfacl", &["-pcn"], &directory.join("sub"));
     assert!(sub.contains("default:user:1000:rw-"), "{sub}");
     // Without a default ACL the umask counts.
-    fs::set_permissions(&mount.path(), Permissions::from_mode(0o777)).unwrap();
+    fs::set_permissions(mount.path(), Permissions::from_mode(0o777)).unwrap();
     shell_as(2000, &mount.path(), "umask 027; echo x > plain; mkdir plaindir").unwrap();
     assert_eq!(fs::metadata(mount.at("plain")).unwrap().mode() & 0o777, 0o640);
     assert_eq!(fs::metadata(mount.at("plaindir")).unwrap().mode() & 0o777, 0o750);

@@ -13,12 +13,13 @@ use crate::ops::errno;
 use crate::wire::reply::Errno;
 
 /// Our flag, chattr's bit (`FS_*_FL`), XFS's bit (`FS_XFLAG_*`).
-const TABLE: [(InodeFlags, u32, u32); 6] = [
+const TABLE: [(InodeFlags, u32, u32); 7] = [
     (InodeFlags::SYNC, 0x8, 0x20),
     (InodeFlags::IMMUTABLE, 0x10, 0x8),
     (InodeFlags::APPEND, 0x20, 0x10),
     (InodeFlags::NODUMP, 0x40, 0x80),
     (InodeFlags::NOATIME, 0x80, 0x40),
+    (InodeFlags::PROJECT_INHERIT, 0x2000_0000, 0x200),
     // XFS has no bit for this one.
     (InodeFlags::DIRSYNC, 0x1_0000, 0),
 ];
