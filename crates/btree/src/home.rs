@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Cells kept before the first sweep for those that can never be set.
-const SWEEP_MIN: usize = 1024;
+const SWEEP_MIN: usize = 64;
 
 /// Number of dirty nodes in memory, shared by a tree and its snapshots.
 #[derive(Debug, Clone, Default)]

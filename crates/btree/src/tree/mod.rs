@@ -4,7 +4,7 @@
 //! checkpoint at a time on a snapshot of it.
 //!
 //! Definitions:
-//! - A node is *at home* once its [`HomeCell`] is set, *dirty* until then.
+//! - A node is *at home* once its [`crate::HomeCell`] is set, *dirty* until then.
 //! - The *live tree* is the one that changes. A clone of it is a *snapshot*: read it, write it
 //!   home, but do not change it. (Going back to a snapshot is allowed if the live tree is
 //!   dropped and what it pushed to [`Obsolete`] since then is forgotten.)
@@ -16,8 +16,7 @@
 //! - I1: the key of an inner node's cell is a lower bound of its child, above all keys before it.
 //!   The first one is empty: there the lower bound is that of the node itself.
 //! - I2: no node is empty. A tree without entries has no root.
-//! - I3: an inner root has two children or more.
-//! - I4: a dirty node's ancestors are dirty (the other side of node I2).
+//! - I3: a dirty node's ancestors are dirty (the other side of node I2).
 //!
 //! # Every address becomes obsolete exactly once, and not too early
 //!

@@ -33,9 +33,6 @@ struct Check<'a> {
 pub(super) fn verify(tree: &Tree, reader: &Reader<'_>) -> Result<TreeShape> {
     let mut check = Check { reader, shape: TreeShape::default(), last: None };
     if let Some(root) = reader.root(&tree.root)? {
-        if root.level() > 0 && root.count() < 2 {
-            return Err(check.wrong(&root, "a root with one child").into());
-        }
         check.node(&root, Bounds::ALL)?;
     }
     if check.shape.entries != tree.count {

@@ -103,7 +103,8 @@ impl Writer<'_> {
         Ok(deleted)
     }
 
-    /// Drops a root without entries, and roots with only one child.
+    /// Drops a root without entries, and roots with only one child, down to one that would have
+    /// to be read for that: it can wait for the next deletion.
     fn shrink(&mut self, root: &mut Root) {
         while let Root::Held(top) = root {
             let next = match (top.count(), top.level()) {

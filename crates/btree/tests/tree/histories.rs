@@ -5,14 +5,12 @@
 //! when a freed one is read, freed again, or when anything stays allocated that no root reaches.
 //! A failing history prints its seed; `ASHLAR_SEED=n` runs that one alone.
 
-mod simulated;
-
+use crate::simulated::Disk;
 use ashlar_btree::{Error, Obsolete, Tree};
 use ashlar_format::key::TreeId;
 use ashlar_format::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use ashlar_format::superblock::TreeRoot;
 use fastrand::Rng;
-use simulated::Disk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -39,6 +37,8 @@ struct History {
     keys: KeyKind,
     /// Share of puts among changes, of 16; drawn anew now and then, so that trees grow and shrink.
     puts: u8,
+    /// Half of the histories never crash: a crash frees what may have leaked before.
+    crashes: bool,
     disk: Disk,
     live: Tree,
     model: Rc<Model>,
@@ -89,6 +89,7 @@ impl History {
         Self {
             keys: KeyKind::ALL[rng.usize(..4)],
             puts: 12,
+            crashes: rng.bool(),
             disk: Disk::new(rng.usize(..40) * 16640),
             rng,
             live: Tree::empty(TREE),
@@ -106,7 +107,7 @@ impl History {
         for _ in 0..steps {
             match self.rng.u32(..1000) {
                 0..10 => self.checkpoint(),
-                10..12 => self.crash(),
+                10..12 if self.crashes => self.crash(),
                 12..20 => self.take_snapshot(),
                 20..28 => self.drop_snapshot(),
                 28..34 => self.live.unpin(&self.disk.cache, &mut self.obsolete),
@@ -117,7 +118,30 @@ impl History {
                 _ => self.change(),
             }
         }
+        if self.rng.bool() {
+            self.drain();
+        }
         self.settle();
+    }
+
+    /// Deletes most entries of a tree that is at home, so that nodes of all levels merge, clean
+    /// ones too.
+    fn drain(&mut self) {
+        let mut keys: Vec<Vec<u8>> = self.model.keys().cloned().collect();
+        match self.rng.u8(..4) {
+            0 => {}
+            1 => keys.reverse(),
+            _ => self.rng.shuffle(&mut keys),
+        }
+        keys.truncate(keys.len() - self.rng.usize(..=keys.len() / 8));
+        let period = 1 + keys.len() / (1 + self.rng.usize(..4));
+        for (index, key) in keys.iter().enumerate() {
+            if index % period == 0 {
+                self.settle();
+            }
+            assert!(self.live.delete(&self.disk, &mut self.obsolete, key).unwrap());
+            Rc::make_mut(&mut self.model).remove(key);
+        }
     }
 
     /// Grows a tree of large entries, so that it is deep, and makes it durable.
@@ -274,7 +298,7 @@ impl History {
         for _ in 0..self.rng.usize(..30) {
             self.change();
         }
-        if self.rng.u8(..8) == 0 {
+        if self.crashes && self.rng.u8(..8) == 0 {
             // Written, but the superblock still names the older root.
             self.crash();
             return;
@@ -315,7 +339,6 @@ impl History {
         }
         check_contents(&self.live, &self.disk, &self.model);
         let shape = self.live.verify(&self.disk).unwrap();
-        println!("{:?} {shape:?}", self.keys);
         assert_eq!(shape.dirty_nodes, self.live.dirty_nodes() as u64);
         self.checkpoints += 1;
         let list = self.obsolete.take();
@@ -329,6 +352,8 @@ impl History {
         for pointer in self.carried.iter().flat_map(Obsolete::pointers) {
             self.disk.free(pointer.block);
         }
+        self.carried.clear();
+        self.durable = (root, Rc::clone(&self.model));
         self.live.unpin(&self.disk.cache, &mut self.obsolete);
         assert_eq!((self.live.dirty_nodes(), self.obsolete.len()), (0, 0));
         let reached: BTreeSet<u64> = self.disk.reached(TREE, root);
@@ -378,5 +403,5 @@ fn tree_equals_map_over_long_histories() {
 
 #[test]
 fn tree_equals_map_when_it_is_deep() {
-    run_histories(2, 9_000, 2_000);
+    run_histories(3, 9_000, 2_000);
 }

@@ -1,7 +1,6 @@
 //! What trees look like after loads, deletions, checkpoints: fill, depth, what stays in memory.
 
-mod simulated;
-
+use crate::simulated::Disk;
 use ashlar_btree::{Error, NodeCache, Obsolete, Tree, TreeShape};
 use ashlar_format::NODE_SIZE;
 use ashlar_format::key::TreeId;
@@ -9,7 +8,6 @@ use ashlar_format::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use ashlar_format::node::{HEADER_BYTES, LEVEL_MAX, NodePointer};
 use ashlar_format::superblock::TreeRoot;
 use fastrand::Rng;
-use simulated::Disk;
 use std::ops::ControlFlow;
 
 struct Fixture {
@@ -98,10 +96,48 @@ fn deleting_most_entries_merges_nodes() {
     }
     let after = fixture.shape();
     assert!(after.leaves * 12 < before.leaves, "{before:?} {after:?}");
-    (0..20_000).for_each(|number| drop(fixture.delete(number)));
+    for number in 0..20_000 {
+        assert_eq!(fixture.delete(number), number % 50 == 0);
+    }
     assert_eq!(fixture.shape(), TreeShape::default());
     assert_eq!(fixture.write_home(), None);
     assert_eq!(fixture.tree.dirty_nodes(), 0);
+}
+
+/// Three levels, the right inner node with a single leaf, all at home; then everything else goes,
+/// and the nodes above that leaf with it.
+fn delete_up_to_a_clean_right_edge(unpin: bool) {
+    let mut fixture = Fixture::new();
+    let mut keys = Vec::new();
+    while fixture.shape().inner_nodes < 3 {
+        let key = [&[7; 250][..], &(keys.len() as u64).to_be_bytes()].concat();
+        fixture.tree.put(&fixture.disk, &mut fixture.obsolete, &key, &[1; 4000]).unwrap();
+        keys.push(key);
+    }
+    fixture.write_home();
+    if unpin {
+        fixture.tree.unpin(&fixture.disk.cache, &mut fixture.obsolete);
+    }
+    keys.pop();
+    for key in &keys {
+        assert!(fixture.tree.delete(&fixture.disk, &mut fixture.obsolete, key).unwrap());
+        fixture.shape();
+    }
+    let list = fixture.obsolete.take();
+    let root = fixture.write_home();
+    list.pointers().for_each(|pointer| fixture.disk.free(pointer.block));
+    assert_eq!(fixture.disk.allocated(), fixture.disk.reached(TreeId::Inodes, root));
+    assert_eq!(fixture.shape().entries, 1);
+}
+
+#[test]
+fn clean_right_edge_in_memory_is_merged_and_freed() {
+    delete_up_to_a_clean_right_edge(false);
+}
+
+#[test]
+fn clean_right_edge_on_disk_is_merged_and_freed() {
+    delete_up_to_a_clean_right_edge(true);
 }
 
 #[test]
@@ -173,7 +209,7 @@ fn snapshots_between_checkpoints_do_not_grow_the_obsolete_list() {
         fixture.put(number % 5_000);
         drop(snapshot);
     }
-    assert!(fixture.obsolete.len() <= 1024 + 1, "{}", fixture.obsolete.len());
+    assert!(fixture.obsolete.len() <= 100, "{}", fixture.obsolete.len());
 }
 
 #[test]

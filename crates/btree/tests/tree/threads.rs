@@ -1,13 +1,11 @@
 //! One writer, readers on snapshots and a checkpoint at the same time: every reader sees exactly
 //! what its snapshot held.
 
-mod simulated;
-
+use crate::simulated::Disk;
 use ashlar_btree::{Obsolete, Tree};
 use ashlar_format::key::TreeId;
 use ashlar_format::superblock::TreeRoot;
 use fastrand::Rng;
-use simulated::Disk;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, sync_channel};

@@ -1,12 +1,10 @@
 //! Every single read of an operation fails once: the entries must be as before the operation, or
 //! as after it, and the tree sound.
 
-mod simulated;
-
+use crate::simulated::Disk;
 use ashlar_btree::{Error, Obsolete, Tree};
 use ashlar_format::key::TreeId;
 use fastrand::Rng;
-use simulated::Disk;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 

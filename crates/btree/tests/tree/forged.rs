@@ -1,8 +1,7 @@
 //! Trees that somebody forged, with every checksum right: nothing may panic, loop or visit keys
 //! out of order; an error is as good as an answer.
 
-mod simulated;
-
+use crate::simulated::UUID;
 use ashlar_btree::{Error, Node, NodeSource, Obsolete, Result, Tree};
 use ashlar_format::NODE_SIZE;
 use ashlar_format::key::TreeId;
@@ -11,7 +10,6 @@ use ashlar_format::node::{
 };
 use ashlar_format::superblock::TreeRoot;
 use fastrand::Rng;
-use simulated::UUID;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
