@@ -87,7 +87,9 @@ fn read_that_began_before_an_invalidation_is_ignored_though_the_block_is_read_ag
     let (inner_device, inner_file, inner_second) =
         (Arc::clone(&device), Arc::clone(&file), Arc::clone(&second));
     device.after_read.set(move || {
-        // The first read has the old bytes. Block 6 is replaced behind the cache.
+        // The first read has the old bytes. Block 6 is replaced behind the cache; block 5 keeps the
+        // folio.
+        write_block(&inner_file, 5, 2);
         write_block(&inner_file, 6, 2);
         write_back(&inner_file);
         inner_file.cache().invalidate(6 * BLOCK..7 * BLOCK);
@@ -387,18 +389,25 @@ fn second_reader_of_a_block_waits_for_the_first() {
     assert_eq!(device.reads.load(std::sync::atomic::Ordering::SeqCst) - before, 1);
 }
 
-/// F4: a folio that is being read into is not evicted, nor is what it holds already.
+/// F4: a folio that is being read into is not evicted, nor is a dirty one.
 #[test]
 fn eviction_spares_folios_in_use() {
     let (device, fs) = setup();
     let file = file_of(&fs, 4, 1);
-    write_block(&file, 0, 2);
+    read_block(&file, 0);
+    // Block 0 stays, clean, in a folio of four blocks.
+    file.cache().invalidate(BLOCK..4 * BLOCK);
     let other = Arc::clone(&file);
     device.after_read.set(move || {
         other.cache().pool().shrink_to(0);
-        assert!(other.cache().pool().cached_bytes() >= 2 * BLOCK);
+        assert!(other.cache().has_cached_data(0..BLOCK), "being read into");
     });
     assert_eq!(read_block(&file, 1), [1; B]);
     assert!(device.after_read.has_run());
-    assert_eq!(read_block(&file, 0), [2; B], "dirty");
+    write_block(&file, 0, 2);
+    fs.pool.shrink_to(0);
+    assert_eq!(file.cache().dirty_bytes(), BLOCK);
+    write_back(&file);
+    fs.pool.shrink_to(0);
+    assert_eq!(fs.pool.cached_bytes(), 0, "clean and idle: goes");
 }

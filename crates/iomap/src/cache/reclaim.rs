@@ -36,7 +36,7 @@ const SMALL_DIVISOR: u64 = 10;
 const HEAT_TO_KEEP: u8 = 2;
 /// Entries looked at per round under one lock of the queues.
 const ROUND_ENTRIES: usize = 32;
-/// Slots of the memory of evicted folios at most: 4 MiB of tags.
+/// Slots of the memory of evicted folios at most: 8 MiB.
 const GHOST_SLOTS_MAX: u64 = 1 << 20;
 
 /// A folio that may be evicted: which one, and how large.
@@ -100,7 +100,7 @@ impl Queues {
         Self {
             small: Queue::default(),
             main: Queue::default(),
-            ghosts: Ghosts { tags: Box::default(), slots: ghost_slots(budget_bytes) },
+            ghosts: Ghosts::new(budget_bytes),
             small_bytes_target: budget_bytes / SMALL_DIVISOR,
         }
     }
@@ -259,48 +259,69 @@ fn is_live(entry: &Entry) -> bool {
     state.index.get(entry.start).is_some_and(|folio| folio.id == entry.id)
 }
 
-/// Tags of recently evicted folios: a direct-mapped table, so that it has a size and no upkeep. A
-/// collision forgets one folio or keeps a wrong one, neither of which hurts.
+/// Recently evicted folios: a direct-mapped table, so that it has a size and no upkeep. A collision
+/// forgets one folio or keeps a wrong one, neither of which hurts.
+///
+/// "Recently" means that no more than a budget's worth was evicted since: what comes back later than
+/// that would not have stayed anyway.
 #[derive(Debug)]
 struct Ghosts {
-    tags: Box<[u32]>,
-    slots: u64,
+    slots: Box<[Ghost]>,
+    slot_count: u64,
+    /// Counts what was evicted, in units of [`FOLIO_SIZE_MIN`]; wraps.
+    clock: u32,
+    memory: u32,
 }
 
-fn ghost_slots(budget_bytes: u64) -> u64 {
-    (budget_bytes / FOLIO_SIZE_MIN).next_power_of_two().clamp(64, GHOST_SLOTS_MAX)
+#[derive(Debug, Clone, Copy, Default)]
+struct Ghost {
+    /// Part of the hash of the folio's identity; 0 means empty.
+    tag: u32,
+    evicted_at: u32,
 }
 
 impl Ghosts {
+    fn new(budget_bytes: u64) -> Self {
+        let folios = budget_bytes / FOLIO_SIZE_MIN;
+        Self {
+            slots: Box::default(),
+            slot_count: folios.next_power_of_two().clamp(64, GHOST_SLOTS_MAX),
+            clock: 0,
+            memory: u32::try_from(folios).unwrap_or(u32::MAX / 2),
+        }
+    }
+
     fn slot_and_tag(&self, entry: &Entry) -> (usize, u32) {
         // Identity only; the allocation is not looked into.
         let cache = Weak::as_ptr(&entry.cache).addr() as u64;
         let mixed = (cache ^ (entry.start >> 12).wrapping_mul(0x9E37_79B9_7F4A_7C15))
             .wrapping_mul(0xD6E8_FEB8_6659_FD93);
-        let slot = (mixed >> 32) & (self.slots - 1);
-        // Tag 0 means empty. Both values were masked to fit.
+        let slot = (mixed >> 32) & (self.slot_count - 1);
+        // Both values were masked to fit.
         (slot as usize, (mixed & 0xFFFF_FFFF) as u32 | 1)
     }
 
     fn remember(&mut self, entry: &Entry) {
-        if self.tags.is_empty() {
-            self.tags = vec![0; self.slots as usize].into_boxed_slice();
+        if self.slots.is_empty() {
+            self.slots = vec![Ghost::default(); self.slot_count as usize].into_boxed_slice();
         }
         let (slot, tag) = self.slot_and_tag(entry);
-        self.tags[slot] = tag;
+        self.clock = self.clock.wrapping_add(entry.bytes / FOLIO_SIZE_MIN as u32);
+        self.slots[slot] = Ghost { tag, evicted_at: self.clock };
     }
 
     /// Whether the folio was evicted not long ago; forgets it.
     fn take(&mut self, entry: &Entry) -> bool {
-        if self.tags.is_empty() {
+        if self.slots.is_empty() {
             return false;
         }
         let (slot, tag) = self.slot_and_tag(entry);
-        let found = self.tags[slot] == tag;
-        if found {
-            self.tags[slot] = 0;
+        let ghost = self.slots[slot];
+        if ghost.tag != tag {
+            return false;
         }
-        found
+        self.slots[slot] = Ghost::default();
+        self.clock.wrapping_sub(ghost.evicted_at) <= self.memory
     }
 }
 

@@ -54,7 +54,7 @@ pub struct Controls {
     pub fail_writes: Mutex<Option<Range<u64>>>,
     /// Runs when the bytes are read and not yet given out.
     pub after_read: HookSlot,
-    /// Runs before the bytes are written.
+    /// Runs before the bytes are written, and before `fail_writes` is looked at.
     pub before_write: HookSlot,
     pub reads: AtomicU64,
     pub batches: AtomicU64,
@@ -124,12 +124,12 @@ impl Device for TestDevice {
 
     fn submit(&self, writes: &[Write<'_>], finish: Finish) -> ashlar_device::Result<()> {
         self.writes.fetch_add(writes.len() as u64, SeqCst);
+        if !writes.is_empty() {
+            self.before_write.run();
+        }
         for write in writes {
             let length = write.bytes.len() as u64;
             self.check(&self.fail_writes, DeviceOp::Write, write.addr, length)?;
-        }
-        if !writes.is_empty() {
-            self.before_write.run();
         }
         self.memory.submit(writes, finish)
     }
