@@ -16,6 +16,7 @@
 //! | module | idea |
 //! |---|---|
 //! | [`image`] | bytes of a device, copied on write, cheap to keep by the thousand |
+//! | [`history`] | what happened, and what of it is durable |
 //! | [`device`] | a device that remembers its history |
 //! | [`crash`] | what a cut may leave |
 //! | [`fault`] | a device that fails on purpose, or lies |
@@ -26,6 +27,7 @@
 pub mod crash;
 pub mod device;
 pub mod fault;
+pub mod history;
 pub mod image;
 pub mod oracle;
 pub mod program;

@@ -69,16 +69,21 @@ pub fn sweep_seed(base: &Image, seed: u64, options: &SweepOptions) -> Result<Swe
     let mut random = Rng::with_seed(seed ^ 0x5eed);
     let mut inner = Rng::with_seed(seed ^ 0xde9);
     let mut report = SweepReport::default();
+    let mut returned_before = 0;
     for cut in 0..=history.len() {
         // `ends[n]` events had happened when operation n returned.
         let returned = ends.partition_point(|end| *end <= cut) - 1;
+        if returned != returned_before {
+            // What was a sound state may break the promise of the call that returned.
+            states.judge_anew();
+            returned_before = returned;
+        }
         let judge = Judge { oracle: &oracle, returned, in_flight: returned + 1 };
         let mut failure = None;
         states.visit(cut, options.samples, &mut random, |image| {
             if failure.is_some() {
                 return;
             }
-            report.states += 1;
             let nested = inner.usize(..options.nested_every.max(1)) == 0;
             let result = judge.state(image).and_then(|recovery| {
                 if nested { judge.recoveries(&recovery, &mut inner) } else { Ok(0) }
@@ -92,7 +97,7 @@ pub fn sweep_seed(base: &Image, seed: u64, options: &SweepOptions) -> Result<Swe
             return Err(format!("cut after event {cut} (operation {}): {reason}", returned + 1));
         }
     }
-    report.states += report.nested;
+    report.states = states.distinct() as u64 + report.nested;
     Ok(report)
 }
 
