@@ -24,7 +24,7 @@ use crate::wire::channel::Channel;
 
 pub(crate) use tune::tune;
 pub use unmount::unmount;
-pub(crate) use unmount::{detach, force, is_busy};
+pub(crate) use unmount::{detach, force, is_busy, unmount_only};
 
 /// What the kernel is told about the mount.
 pub(crate) struct Plan<'a> {
@@ -83,7 +83,6 @@ impl<'a> Plan<'a> {
         let root = is_root();
         // A name that is no path (a memory device, a network address) stays as it is.
         let shown = source.canonicalize().unwrap_or_else(|_| source.to_owned());
-        let is_block = shown.metadata().is_ok_and(|meta| meta.file_type().is_block_device());
         let open_to_others = match options.access {
             None => root,
             Some(Access::Owner) => false,
@@ -92,9 +91,9 @@ impl<'a> Plan<'a> {
             Some(Access::All) => true,
         };
         Ok(Plan {
+            block: goes_to_kernel(&shown, options),
             source: shown,
             mountpoint: absolute,
-            block: is_block && root && !options.auto_unmount,
             options,
             open_to_others,
         })
@@ -133,6 +132,12 @@ impl<'a> Plan<'a> {
         }
         list
     }
+}
+
+/// Whether `source` is going to be mounted as `fuseblk`.
+pub(crate) fn goes_to_kernel(source: &Path, options: &MountOptions) -> bool {
+    let is_block = source.metadata().is_ok_and(|meta| meta.file_type().is_block_device());
+    is_block && is_root() && !options.auto_unmount
 }
 
 /// Whether mount(2) can be expected to work.

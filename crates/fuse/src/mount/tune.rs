@@ -21,15 +21,15 @@ pub(crate) fn tune(mountpoint: &Path) {
         return;
     }
     let Ok((major, minor)) = device_number(mountpoint) else { return };
-    // fuseblk has a second device, named with a suffix.
-    for suffix in ["", "-fuseblk"] {
-        let folder = format!("/sys/class/bdi/{major}:{minor}{suffix}");
-        for (name, value) in
-            [("read_ahead_kb", READ_AHEAD_KB), ("max_ratio", MAX_RATIO), ("strict_limit", "0")]
-        {
-            if let Err(error) = fs::write(format!("{folder}/{name}"), value) {
-                tracing::debug!(folder, name, %error, "setting not changed");
-            }
+    // What a fuseblk mount writes back is counted apart from its block device.
+    let folder = |suffix| format!("/sys/class/bdi/{major}:{minor}{suffix}");
+    let of_block = folder("-fuseblk");
+    let folder = if Path::new(&of_block).exists() { of_block } else { folder("") };
+    for (name, value) in
+        [("read_ahead_kb", READ_AHEAD_KB), ("max_ratio", MAX_RATIO), ("strict_limit", "0")]
+    {
+        if let Err(error) = fs::write(format!("{folder}/{name}"), value) {
+            tracing::debug!(folder, name, %error, "setting not changed");
         }
     }
 }

@@ -1,28 +1,97 @@
 //! Taking the mount out of the mount table.
 
+use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use ashlar_device::{FileDevice, OpenMode};
 use rustix::io::Errno as OsError;
 use rustix::mount::UnmountFlags;
 
 use crate::error::{Error, Result};
 use crate::mount::{device_number, helper, is_root};
 
+/// How long a server may take to write everything after its mount is gone.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// Unmounts the volume at `mountpoint`, as umount(8) does.
 ///
-/// The kernel writes back its cache first. On a `fuseblk` mount the volume is closed cleanly when
-/// this returns; on an image file its server is told afterwards and needs a moment more, until
-/// which the image stays locked.
+/// The kernel writes back its cache first. On a `fuseblk` mount the volume is then closed before
+/// umount(2) returns; on an image file its server learns of it afterwards. This waits until the
+/// server has let go of the image, so that on return the volume is clean in both cases.
 ///
 /// # Errors
 /// [`Error::Unmount`] or [`Error::Helper`]: nothing is mounted there, it is busy, or it belongs
-/// to somebody else.
+/// to somebody else. [`Error::Open`] when the server does not come to its end.
 pub fn unmount(mountpoint: &Path) -> Result<()> {
+    let image = image_behind(mountpoint);
+    unmount_only(mountpoint)?;
+    image.map_or(Ok(()), |image| wait_until_released(&image))
+}
+
+/// As [`unmount`], for the server itself: without waiting for it.
+///
+/// # Errors
+/// As [`unmount`].
+pub(crate) fn unmount_only(mountpoint: &Path) -> Result<()> {
     if is_root() {
         take_out(mountpoint, UnmountFlags::empty())
     } else {
         helper::unmount(mountpoint, false)
+    }
+}
+
+/// The image file that the mount table shows as source of the mount at `mountpoint`.
+fn image_behind(mountpoint: &Path) -> Option<PathBuf> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let mountpoint = mountpoint.canonicalize().ok()?;
+    // The last line with this mount point is the mount on top.
+    let line = table.lines().rev().find(|line| {
+        let shown = line.split(' ').nth(4).map(unescaped);
+        shown.is_some_and(|shown| Path::new(&shown) == mountpoint)
+    })?;
+    let (_, of_type) = line.split_once(" - ")?;
+    let mut words = of_type.split(' ');
+    let is_ours = words.next()?.starts_with("fuse.");
+    let source = PathBuf::from(unescaped(words.next()?));
+    (is_ours && source.is_absolute() && source.is_file()).then_some(source)
+}
+
+/// The mount table writes blanks and backslashes as three octal digits.
+fn unescaped(shown: &str) -> OsString {
+    let mut bytes = Vec::with_capacity(shown.len());
+    let mut rest = shown.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let digits = after.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        let code = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match code {
+            Some(code) if first == b'\\' => {
+                bytes.push(code);
+                rest = after.get(3..).unwrap_or_default();
+            }
+            _ => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    OsString::from_vec(bytes)
+}
+
+/// Waits until the image can be locked: its server has closed the volume.
+fn wait_until_released(image: &Path) -> Result<()> {
+    let mode = OpenMode { read_only: true, ..OpenMode::default() };
+    let start = Instant::now();
+    loop {
+        // Each try waits for a moment by itself.
+        match FileDevice::open(image, mode) {
+            Err(error) if error.errno() == libc::EBUSY && start.elapsed() < PATIENCE => {}
+            Err(error) if error.errno() == libc::EBUSY => return Err(Error::Open(error)),
+            // Whatever else is wrong with the image is not about unmounting.
+            _ => return Ok(()),
+        }
     }
 }
 
@@ -75,4 +144,22 @@ fn take_out(mountpoint: &Path, flags: UnmountFlags) -> Result<()> {
         };
         Error::Unmount { path: mountpoint.to_owned(), source: io::Error::from(error), advice }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_table_escapes_are_undone() {
+        assert_eq!(unescaped("/a\\040b\\134c"), "/a b\\c");
+        assert_eq!(unescaped("/plain\\"), "/plain\\");
+        assert_eq!(unescaped("\\9990"), "\\9990");
+    }
+
+    #[test]
+    fn what_is_not_ours_has_no_image() {
+        assert_eq!(image_behind(Path::new("/proc")), None);
+        assert_eq!(image_behind(Path::new("/does/not/exist")), None);
+    }
 }

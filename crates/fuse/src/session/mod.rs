@@ -36,7 +36,7 @@ use ashlar_device::{FileDevice, OpenMode};
 use rustix::mount::MountFlags;
 
 use crate::error::{Error, Result};
-use crate::mount::{KernelMount, Plan, force, is_root};
+use crate::mount::{KernelMount, Plan, force, goes_to_kernel, is_root};
 use crate::ops::init::{Agreement, agree};
 use crate::ops::{Policy, Server};
 use crate::options::{Access, Atime, MountOptions};
@@ -67,7 +67,9 @@ pub struct Mounted {
 pub fn mount(source: &Path, mountpoint: &Path, options: &MountOptions) -> Result<Mounted> {
     // Before the volume starts its threads: they inherit it.
     mark_io_flusher();
-    let mode = OpenMode { read_only: options.read_only, ..OpenMode::default() };
+    // A block device that becomes a fuseblk mount is claimed by the kernel itself.
+    let leave_to_kernel = goes_to_kernel(source, options);
+    let mode = OpenMode { read_only: options.read_only, leave_to_kernel, ..OpenMode::default() };
     let device = Arc::new(FileDevice::open(source, mode)?);
     let volume = Volume::mount(device, &volume_options(options))?;
     mount_volume(&volume, source, mountpoint, options)

@@ -12,7 +12,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fs::{Mode, OFlags};
 
 use crate::error::{Error, Result};
-use crate::mount::{force, is_busy, tune, unmount};
+use crate::mount::{force, is_busy, tune, unmount_only};
 use crate::sys::StopSignals;
 
 /// Waits for a stop signal or for the session's end, whichever comes first.
@@ -73,7 +73,7 @@ impl Stop {
 
 fn stop(mountpoint: &Path) {
     tracing::info!("stop signal: unmounting {}", mountpoint.display());
-    let Err(error) = unmount(mountpoint) else { return };
+    let Err(error) = unmount_only(mountpoint) else { return };
     if is_busy(&error) {
         tracing::warn!("{error}; writing everything and taking it away from them");
         if let Err(error) = write_back(mountpoint) {
