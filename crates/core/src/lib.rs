@@ -41,3 +41,6 @@ pub use types::{
 };
 pub use volume::{Atime, FormatOptions, Hold, MountOptions, Volume};
 pub use ashlar_store::RecoveryReport;
+
+#[cfg(test)]
+mod tests;

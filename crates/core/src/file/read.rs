@@ -54,8 +54,10 @@ impl File {
             return Ok(count);
         }
         let end = offset.saturating_add(buf.len() as u64);
-        let direct = self.flags.direct || self.volume.kernel_cache;
-        if direct && !file.data.cache.has_cached_data(offset..end) {
+        let last_block = end > (1 << 63) - BLOCK_BYTES && size > (1 << 63) - BLOCK_BYTES;
+        // The cache cannot speak of the block that ends where signed offsets do.
+        let direct = self.flags.direct || self.volume.kernel_cache || last_block;
+        if direct && (last_block || !file.data.cache.has_cached_data(offset..end)) {
             match iomap::direct_read(&DirectReadOps::new(*file), file, offset, buf) {
                 Err(error) if error.needs_buffered() => {}
                 other => return Ok(other?),
