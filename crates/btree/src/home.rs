@@ -31,7 +31,7 @@ impl Gauge {
 
 /// Address of a node: empty while the node is dirty, set once, by the checkpoint that writes it.
 #[derive(Debug)]
-pub struct HomeCell {
+pub(crate) struct HomeCell {
     pointer: OnceLock<NodePointer>,
     gauge: Option<Gauge>,
 }
@@ -50,8 +50,7 @@ impl HomeCell {
 
     /// The address, once the node is at home.
     #[inline]
-    #[must_use]
-    pub fn get(&self) -> Option<NodePointer> {
+    pub(crate) fn get(&self) -> Option<NodePointer> {
         self.pointer.get().copied()
     }
 

@@ -24,7 +24,7 @@ mod page;
 mod tree;
 
 pub use cache::NodeCache;
-pub use home::{HomeCell, Obsolete};
+pub use home::Obsolete;
 pub use node::Node;
 pub use tree::{Range, Tree, TreeShape};
 

@@ -111,12 +111,6 @@ impl Node {
         self.home.get()
     }
 
-    /// Bytes of memory, children not included.
-    #[must_use]
-    pub fn memory_bytes(&self) -> usize {
-        NODE_SIZE + size_of::<Self>() + self.children.capacity() * size_of::<Option<Arc<Self>>>()
-    }
-
     #[inline]
     pub(crate) fn page(&self) -> &Page {
         &self.page

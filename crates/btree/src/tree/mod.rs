@@ -4,7 +4,7 @@
 //! checkpoint at a time on a snapshot of it.
 //!
 //! Definitions:
-//! - A node is *at home* once its [`crate::HomeCell`] is set, *dirty* until then.
+//! - A node is *at home* once its [`crate::home::HomeCell`] is set, *dirty* until then.
 //! - The *live tree* is the one that changes. A clone of it is a *snapshot*: read it, write it
 //!   home, but do not change it. (Going back to a snapshot is allowed if the live tree is
 //!   dropped and what it pushed to [`Obsolete`] since then is forgotten.)
@@ -76,6 +76,10 @@ use std::sync::Arc;
 use write::Writer;
 
 /// A B+tree. A clone is a snapshot, taken in constant time.
+///
+/// While a snapshot or a [`Range`] lives, addresses that became obsolete after it was taken must
+/// not be reused: it may still read them. The first change of each node that it shares with the
+/// live tree copies that node, so drop snapshots early.
 #[derive(Debug, Clone)]
 pub struct Tree {
     id: TreeId,
@@ -220,8 +224,8 @@ impl Tree {
         self.reader(source).for_each_from(&self.root, from, visit)
     }
 
-    /// Iterates over the entries at and behind `from`, ascending, as they are now: later changes
-    /// of the tree do not show.
+    /// Iterates over the entries at and behind `from`, ascending, as they are now: like a snapshot,
+    /// it does not see later changes.
     ///
     /// # Errors
     /// A node could not be read.
@@ -289,7 +293,8 @@ impl Tree {
     /// Hands the nodes at home that the tree still holds over to `cache`, so that memory stays
     /// bounded. Entries and dirty nodes stay as they are, and so do snapshots.
     ///
-    /// Call it on the live tree, when what [`Tree::write_home`] queued can be read back.
+    /// Call it on the live tree, when what [`Tree::write_home`] queued can be read back, and drop
+    /// the snapshot first: inner nodes that it shares are copied.
     pub fn unpin(&mut self, cache: &NodeCache, obsolete: &mut Obsolete) {
         checkpoint::unpin(&mut self.root, cache, Owner { obsolete, gauge: &self.gauge });
     }
