@@ -31,7 +31,8 @@ fn main() -> ExitCode {
         Ok((report, seeds)) => {
             let SweepReport { states, nested } = report;
             println!(
-                "{seeds} programs, {states} distinct crash states, {nested} of them second cuts: all sound"
+                "{seeds} programs, {states} distinct crash states, {nested} of them second cuts: \
+                 all sound"
             );
             ExitCode::SUCCESS
         }

@@ -2,7 +2,7 @@
 //! Method: the same program with the first, second, third ... request failing, until none does;
 //! then the volume is opened again on what the device held, and judged.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
 
 use ashlar_core::{MountOptions, Volume};
 use ashlar_sim::device::SimDevice;

@@ -1,7 +1,7 @@
 //! Goal: what was promised holds after a power cut at any moment, and a device that lies is found
 //! out. Method: programs by seed, every cut, sampled states; see the crate.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
 
 use ashlar_sim::sweep::{SweepOptions, formatted, sweep_seed};
 use std::sync::atomic::{AtomicU64, Ordering};

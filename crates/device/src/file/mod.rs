@@ -81,7 +81,8 @@ impl FileDevice {
     /// With a message that names the path:
     /// * `EBUSY` – somebody else has it open, or the kernel has it mounted;
     /// * `ENOENT` – missing, and no [`OpenMode::create_size`];
-    /// * `EISDIR` – a directory; `EINVAL` – neither file nor block device, or smaller than a sector;
+    /// * `EISDIR` – a directory;
+    /// * `EINVAL` – neither file nor block device, or smaller than a sector;
     /// * `ENOSPC`, `EFBIG` – the host cannot hold an image of that size;
     /// * whatever else the host answers.
     ///
