@@ -1,8 +1,8 @@
 //! The error of the library: what failed, where in the file, and why.
 //!
-//! A file system's own errors pass through untouched in [`ErrorKind::FileSystem`]: the library never
-//! interprets them. The library has no errno of its own; the kernel's counterpart of each kind is
-//! named at the kind, and the file system maps it at its border.
+//! A file system's own errors pass through untouched in [`ErrorKind::FileSystem`]: the library
+//! never interprets them. The library has no errno of its own; the kernel's counterpart of each
+//! kind is named at the kind, and the file system maps it at its border.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -93,7 +93,8 @@ impl Error {
         Self::new(operation, ErrorKind::Io(source)).at(offset)
     }
 
-    /// The file system's own error of type `T`, looked for behind a recorded writeback failure, too.
+    /// The file system's own error of type `T`, looked for behind a recorded writeback failure,
+    /// too.
     #[must_use]
     pub fn downcast_ref<T: StdError + 'static>(&self) -> Option<&T> {
         match &self.kind {

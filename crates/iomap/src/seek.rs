@@ -1,8 +1,8 @@
 //! [`seek_data`] and [`seek_hole`]: where the next data, or the next hole, begins.
 //!
-//! Mapped, inline and delayed-allocated ranges are data, holes are holes. An unwritten range is data
-//! where the cache holds some of it (it will be written), else a hole. There is a hole at the end of
-//! every file.
+//! Mapped, inline and delayed-allocated ranges are data, holes are holes. An unwritten range is
+//! data where the cache holds some of it (it will be written), else a hole. There is a hole at the
+//! end of every file.
 //!
 //! Locking: the caller holds the inode lock shared.
 

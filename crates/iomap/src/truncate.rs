@@ -12,8 +12,8 @@ use crate::host::Host;
 use crate::ops::MappingOps;
 use crate::zero::zero;
 
-/// Zeroes from `offset` to the end of its block in the cache and makes the block dirty; does nothing
-/// on a block border, or where the block reads as zeros anyway.
+/// Zeroes from `offset` to the end of its block in the cache and makes the block dirty; does
+/// nothing on a block border, or where the block reads as zeros anyway.
 ///
 /// For a shrinking file it is called with the new size, before the size changes; for a file that
 /// grows past its last block, with the old size, unless the file system knows that those bytes are

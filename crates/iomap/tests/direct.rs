@@ -29,10 +29,13 @@ fn file_of(fs: &Arc<ToyFs>, blocks: usize, byte: u8) -> Arc<ToyFile> {
     file
 }
 
+/// First block, blocks, flags and pieces of an ioend.
+type Seen = (u64, u64, IoendFlags, usize);
+
 /// The operations of a file, with the ioends they got.
 struct Recorded {
     file: Arc<ToyFile>,
-    submits: RefCell<Vec<Vec<(u64, u64, IoendFlags, usize)>>>,
+    submits: RefCell<Vec<Vec<Seen>>>,
 }
 
 impl Recorded {

@@ -1,8 +1,8 @@
 //! Goal: each race that the library closes is closed.
 //!
 //! Method: the other party's step runs at the exact moment where it would do harm, from a hook in
-//! the device or after `begin`. The library is called without the inode lock here, as it would be by
-//! threads that share it. Each test names the rule it holds the library to.
+//! the device or after `begin`. The library is called without the inode lock here, as it would be
+//! by threads that share it. Each test names the rule it holds the library to.
 
 mod common;
 
@@ -313,8 +313,8 @@ fn truncate_and_invalidate_wait_for_writeback() {
     }
 }
 
-/// writeback: what lies past the end of the file is neither written nor lost: a write that grows the
-/// file is seen with its size or not at all.
+/// writeback: what lies past the end of the file is neither written nor lost: a write that grows
+/// the file is seen with its size or not at all.
 #[test]
 fn blocks_past_the_end_stay_dirty_and_the_tail_is_written_as_zeros() {
     let (device, fs) = setup();

@@ -1,8 +1,8 @@
 //! A file system in a few hundred lines, to show what the library asks for and what it gives.
 //!
-//! `fs.rs` is the file system: fixed 4 KiB blocks in a table per file, delayed allocation, unwritten
-//! and shared blocks, small files inline. It keeps nothing across a restart. The library's tests use
-//! it, too.
+//! `fs` is the file system: fixed 4 KiB blocks in a table per file, delayed allocation, unwritten
+//! and shared blocks, small files inline. It keeps nothing across a restart. The library's tests
+//! use it, too.
 
 mod fs;
 

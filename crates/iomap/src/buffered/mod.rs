@@ -1,7 +1,7 @@
 //! Reads and writes through the page cache.
 //!
-//! `read.rs` and `write.rs` are the operations; `store.rs` puts bytes or zeros into one folio and is
-//! shared with [`zero_range`](crate::zero_range).
+//! `read.rs` and `write.rs` are the operations; `store.rs` puts bytes or zeros into one folio and
+//! is shared with [`zero_range`](crate::zero_range).
 
 mod read;
 mod store;

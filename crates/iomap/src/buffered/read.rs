@@ -34,8 +34,8 @@ use crate::ops::{MapMods, MapRequest, MappingOps, Purpose};
 /// the readahead window.
 ///
 /// # Errors
-/// What `begin` and `end` return; [`Io`](crate::ErrorKind::Io) when the device cannot read the first
-/// block that is missing (a failure further on does not fail the bytes before it).
+/// What `begin` and `end` return; [`Io`](crate::ErrorKind::Io) when the device cannot read the
+/// first block that is missing (a failure further on does not fail the bytes before it).
 ///
 /// # Blocking
 /// Waits for the device, and for other readers of the same blocks.

@@ -20,12 +20,13 @@ use crate::ops::{MapMods, MapRequest, MappingOps, Outcome, Purpose};
 ///
 /// Asks `begin` with [`Purpose::Write`]; blocks that are written in part are read first, from the
 /// source if there is one. Grows the file through [`Host::set_size`]. `end` gets in
-/// [`Outcome::written`] what went into the cache; what a [`NEW`](MappingFlags::NEW) mapping reserved
-/// beyond that must be taken back there, see [`release_unwritten`].
+/// [`Outcome::written`] what went into the cache; what a [`NEW`](MappingFlags::NEW) mapping
+/// reserved beyond that must be taken back there, see [`release_unwritten`].
 ///
-/// A write that starts past the end of the file leaves the gap as the mappings have it, and the rest
-/// of the block that held the old end as it is on the device: as in the kernel, the file system
-/// first zeroes it with [`truncate_page`](crate::truncate_page) if it may hold anything but zeros.
+/// A write that starts past the end of the file leaves the gap as the mappings have it, and the
+/// rest of the block that held the old end as it is on the device: as in the kernel, the file
+/// system first zeroes it with [`truncate_page`](crate::truncate_page) if it may hold anything but
+/// zeros.
 ///
 /// # Errors
 /// What `begin` and `end` return; [`Io`](crate::ErrorKind::Io) when the old bytes of a block cannot

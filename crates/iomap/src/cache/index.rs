@@ -1,5 +1,5 @@
-//! Where the folios of one file are: a sorted map by offset that costs nothing while it is empty and
-//! no allocation while it holds one folio, since most files are small.
+//! Where the folios of one file are: a sorted map by offset that costs nothing while it is empty
+//! and no allocation while it holds one folio, since most files are small.
 //!
 //! Invariants:
 //! - (X1) folios do not overlap.

@@ -71,7 +71,8 @@ impl PageCache {
         Found::Nothing { until: until.min(eof).max(wanted) }
     }
 
-    /// Whether reading the range needs dirty data or data under writeback to reach the device first.
+    /// Whether reading the range needs dirty data or data under writeback to reach the device
+    /// first.
     pub(crate) fn needs_writeback(&self, range: &Range<u64>) -> bool {
         let Some(cache) = self.locked_if_any() else { return false };
         cache.any_block(range, |folio| folio.dirty | folio.writeback)

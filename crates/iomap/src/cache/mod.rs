@@ -108,6 +108,9 @@ impl PageCache {
     /// that a reader without the inode lock might be reading holds it exclusively around
     /// [`invalidate`](Self::invalidate) or [`truncate`](Self::truncate) and the change of the map.
     ///
+    /// Not recursive: who holds it must not call [`buffered_read`](crate::buffered_read) or
+    /// [`take_inline`](crate::take_inline) on this file.
+    ///
     /// Lock order: inode lock → this → the cache's own locks → the file system's map lock.
     #[must_use]
     pub fn invalidate_lock(&self) -> &RwLock<()> {

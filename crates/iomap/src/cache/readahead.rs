@@ -23,7 +23,8 @@ pub(crate) struct Readahead {
 }
 
 impl Readahead {
-    /// A read of `[offset, end)` missed at `offset`: how far to read. Never less than `end`; at most
+    /// A read of `[offset, end)` missed at `offset`: how far to read. Never less than `end`; at
+    /// most
     /// `budget_bytes` / 8 beyond it, so that what was read ahead is not evicted before its use.
     pub(crate) fn plan(&mut self, offset: u64, end: u64, budget_bytes: u64) -> u64 {
         // A file is usually read from its start, and then to its end.

@@ -262,8 +262,8 @@ fn is_live(entry: &Entry) -> bool {
 /// Recently evicted folios: a direct-mapped table, so that it has a size and no upkeep. A collision
 /// forgets one folio or keeps a wrong one, neither of which hurts.
 ///
-/// "Recently" means that no more than a budget's worth was evicted since: what comes back later than
-/// that would not have stayed anyway.
+/// "Recently" means that no more than a budget's worth was evicted since: what comes back later
+/// than that would not have stayed anyway.
 #[derive(Debug)]
 struct Ghosts {
     slots: Box<[Ghost]>,

@@ -36,8 +36,8 @@ impl Taken {
 }
 
 /// The blocks that one batch of a writeback holds, in order of offset. Dropping it without
-/// [`finish`](Batch::finish) makes them dirty as before, also when a callback panics, so that nothing
-/// is lost and nobody waits for ever.
+/// [`finish`](Batch::finish) makes them dirty as before, also when a callback panics, so that
+/// nothing is lost and nobody waits for ever.
 pub(crate) struct Batch<'a> {
     cache: &'a PageCache,
     pub(crate) taken: Vec<Taken>,
@@ -163,8 +163,8 @@ impl Locked<'_> {
         self.settle(taken.start);
     }
 
-    /// The stretches of `range`, which is made of whole blocks, where no folio has one of the blocks
-    /// that `which` selects.
+    /// The stretches of `range`, which is made of whole blocks, where no folio has one of the
+    /// blocks that `which` selects.
     pub(crate) fn stretches_without(
         &self,
         range: &Range<u64>,

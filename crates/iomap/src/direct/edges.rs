@@ -6,8 +6,8 @@
 //!   written      |000000|=====|=============|=======|00000|
 //!                 head          middle        tail
 //! ```
-//! Devices write whole blocks, so the rest of an edge block is written, too: as zeros. That is right
-//! only where the rest reads as zeros anyway:
+//! Devices write whole blocks, so the rest of an edge block is written, too: as zeros. That is
+//! right only where the rest reads as zeros anyway:
 //! - (E1) the block is a hole or unwritten, and nothing of it is cached; or
 //! - (E2) the rest lies at or past the end of the file.
 //!

@@ -20,8 +20,8 @@ use crate::ops::{MapMods, MapRequest, Purpose};
 use crate::writeback::DirectOps;
 
 /// Reads from `offset` into `buf`, up to the end of the file; returns how many bytes. 0 at or past
-/// the end. Neither offset nor length nor the buffer need any alignment: parts of sectors go through
-/// a bounce buffer. Dirty data in the range is written back first.
+/// the end. Neither offset nor length nor the buffer need any alignment: parts of sectors go
+/// through a bounce buffer. Dirty data in the range is written back first.
 ///
 /// Asks `begin` with [`Purpose::Read`] and [`MapMods::DIRECT`].
 ///

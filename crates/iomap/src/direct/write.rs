@@ -39,8 +39,8 @@ pub struct DirectWritten {
 /// Writes `bytes` at `offset` to the device without the cache.
 ///
 /// The offset and the end of the write are on block borders, or the block that is written in part
-/// is a hole or unwritten, or the end is at or past the end of the file; the rest of such a block is
-/// written as zeros.
+/// is a hole or unwritten, or the end is at or past the end of the file; the rest of such a block
+/// is written as zeros.
 ///
 /// Asks `begin` with [`Purpose::Write`] and [`MapMods::DIRECT`] (for edge blocks first with
 /// [`Purpose::Report`]). The file system commits size and metadata in

@@ -24,8 +24,8 @@ const INLINE_SIZE_MAX: u64 = 64 * 1024;
 /// # Errors
 /// What reading returns; what `store` returns, unchanged. The blocks are dirty as before then, and
 /// nothing is recorded: the file system decides whether that is a failed writeback
-/// ([`PageCache::record_error`](crate::PageCache::record_error)) or whether it gives the file blocks
-/// and calls [`writepages`](crate::writepages).
+/// ([`PageCache::record_error`](crate::PageCache::record_error)) or whether it gives the file
+/// blocks and calls [`writepages`](crate::writepages).
 pub fn take_inline(
     host: &dyn Host,
     ops: &dyn MappingOps,

@@ -1,4 +1,5 @@
-//! Cache → device: [`writepages`] finds a place for dirty blocks and has the file system write them.
+//! Cache → device: [`writepages`] finds a place for dirty blocks and has the file system write
+//! them.
 //!
 //! ```text
 //!   dirty blocks      ##.#########....####
@@ -10,8 +11,8 @@
 //!   Batch::finish     writeback → clean, unless written to meanwhile   (cache locked)
 //! ```
 //!
-//! A failed range is not retried by itself: its dirty bits stay cleared, the error is kept for every
-//! opener ([`PageCache::check_error`](crate::PageCache::check_error)), and
+//! A failed range is not retried by itself: its dirty bits stay cleared, the error is kept for
+//! every opener ([`PageCache::check_error`](crate::PageCache::check_error)), and
 //! [`discard_range`](WritebackOps::discard_range) drops what was reserved. The bytes stay in the
 //! cache until they are evicted.
 //!
@@ -77,8 +78,8 @@ pub struct WritebackReport {
 ///
 /// # Errors
 /// The first failure as [`ErrorKind::Writeback`], after the rest of the range was tried. The same
-/// failure is recorded in the cache and will be reported by `check_error`; a caller that looks there
-/// anyway may ignore this one.
+/// failure is recorded in the cache and will be reported by `check_error`; a caller that looks
+/// there anyway may ignore this one.
 ///
 /// # Durability
 /// What the file system's `submit` gives.

@@ -13,6 +13,10 @@ use crate::writeback::ioend::Ioend;
 /// [`submit`](Self::submit) for all of them together; [`discard_range`](Self::discard_range) when
 /// either fails. A direct write maps through [`MappingOps::begin`] and shares `submit` and
 /// `discard_range`.
+///
+/// Writeback takes no lock of the inode, so a file system whose maps change here must make the
+/// mappings that it gave out before invalid ([`MappingOps::is_valid`]): a reader may hold one that
+/// says "unwritten" while the block is being written.
 #[doc(alias = "iomap_writeback_ops")]
 pub trait WritebackOps {
     /// Where the dirty blocks `[offset, offset + length)` are to be written: delayed allocation

@@ -1,8 +1,8 @@
 //! What the integration tests share: the toy file system and a device that fails on demand.
 #![allow(dead_code)] // Each test uses a part of it.
 
-#[path = "../../examples/toyfs/fs.rs"]
-pub mod toyfs;
+#[path = "../../examples/toyfs/fs/mod.rs"]
+pub(crate) mod toyfs;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use parking_lot::Mutex;
 use toyfs::ToyFs;
 
 /// What no test ever writes: shows when blocks are read that never were written.
-pub const GARBAGE: u8 = 0xdc;
+pub(crate) const GARBAGE: u8 = 0xdc;
 
 /// Something to do once in the middle of an I/O.
-pub type Hook = Box<dyn FnOnce() + Send>;
+pub(crate) type Hook = Box<dyn FnOnce() + Send>;
 
 /// A place for a [`Hook`].
 #[derive(Default)]
-pub struct HookSlot(Mutex<Option<Hook>>);
+pub(crate) struct HookSlot(Mutex<Option<Hook>>);
 
 impl HookSlot {
-    pub fn set(&self, hook: impl FnOnce() + Send + 'static) {
+    pub(crate) fn set(&self, hook: impl FnOnce() + Send + 'static) {
         *self.0.lock() = Some(Box::new(hook));
     }
 
@@ -36,7 +36,7 @@ impl HookSlot {
         }
     }
 
-    pub fn has_run(&self) -> bool {
+    pub(crate) fn has_run(&self) -> bool {
         self.0.lock().is_none()
     }
 }
@@ -49,23 +49,23 @@ impl std::fmt::Debug for HookSlot {
 
 /// Memory full of garbage, with failures in chosen ranges, hooks and counters.
 #[derive(Debug, Default)]
-pub struct Controls {
-    pub fail_reads: Mutex<Option<Range<u64>>>,
-    pub fail_writes: Mutex<Option<Range<u64>>>,
+pub(crate) struct Controls {
+    pub(crate) fail_reads: Mutex<Option<Range<u64>>>,
+    pub(crate) fail_writes: Mutex<Option<Range<u64>>>,
     /// Runs when the bytes are read and not yet given out.
-    pub after_read: HookSlot,
+    pub(crate) after_read: HookSlot,
     /// Runs before the bytes are written, and before `fail_writes` is looked at.
-    pub before_write: HookSlot,
-    pub reads: AtomicU64,
-    pub batches: AtomicU64,
-    pub writes: AtomicU64,
+    pub(crate) before_write: HookSlot,
+    pub(crate) reads: AtomicU64,
+    pub(crate) batches: AtomicU64,
+    pub(crate) writes: AtomicU64,
 }
 
 /// See [`Controls`].
 #[derive(Debug)]
-pub struct TestDevice {
-    pub memory: MemoryDevice,
-    pub controls: Controls,
+pub(crate) struct TestDevice {
+    pub(crate) memory: MemoryDevice,
+    pub(crate) controls: Controls,
 }
 
 impl std::ops::Deref for TestDevice {
@@ -77,7 +77,7 @@ impl std::ops::Deref for TestDevice {
 }
 
 impl TestDevice {
-    pub fn new(capacity: usize) -> Arc<Self> {
+    pub(crate) fn new(capacity: usize) -> Arc<Self> {
         Arc::new(Self {
             memory: MemoryDevice::from_bytes(vec![GARBAGE; capacity].into_boxed_slice()),
             controls: Controls::default(),
@@ -144,14 +144,14 @@ impl Device for TestDevice {
 }
 
 /// A toy file system on a fresh test device.
-pub fn toy(capacity: usize, cache_bytes: u64) -> (Arc<TestDevice>, Arc<ToyFs>) {
+pub(crate) fn toy(capacity: usize, cache_bytes: u64) -> (Arc<TestDevice>, Arc<ToyFs>) {
     let device = TestDevice::new(capacity);
     let fs = ToyFs::new(Arc::clone(&device) as Arc<dyn Device>, cache_bytes);
     (device, fs)
 }
 
 /// All files are gone: nothing may be left in use, promised or counted.
-pub fn assert_empty(fs: &ToyFs) {
+pub(crate) fn assert_empty(fs: &ToyFs) {
     assert_eq!((fs.used_blocks(), fs.promised_blocks()), (0, 0), "blocks leaked");
     let pool = &fs.pool;
     assert_eq!(
@@ -163,7 +163,7 @@ pub fn assert_empty(fs: &ToyFs) {
 
 /// Seed of a random test: `IOMAP_SEED` if set, else a fresh one. Printed, so that a failure can be
 /// repeated.
-pub fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let seed = std::env::var("IOMAP_SEED")
         .ok()
         .and_then(|text| text.parse().ok())
@@ -174,13 +174,13 @@ pub fn seed() -> u64 {
 
 /// The operations of a file, with something done after the next `begin`: when the answer is given
 /// and the library has not used it yet.
-pub struct AfterBegin {
-    pub file: Arc<toyfs::ToyFile>,
-    pub hook: HookSlot,
+pub(crate) struct AfterBegin {
+    pub(crate) file: Arc<toyfs::ToyFile>,
+    pub(crate) hook: HookSlot,
 }
 
 impl AfterBegin {
-    pub fn new(file: &Arc<toyfs::ToyFile>, hook: impl FnOnce() + Send + 'static) -> Self {
+    pub(crate) fn new(file: &Arc<toyfs::ToyFile>, hook: impl FnOnce() + Send + 'static) -> Self {
         let slot = HookSlot::default();
         slot.set(hook);
         Self { file: Arc::clone(file), hook: slot }
