@@ -15,7 +15,7 @@ pub const MAGIC: u8 = 0xa5;
 pub const COLLAPSE_RANGE: u32 = number(WRITE, MAGIC, 1, size_of::<Range>());
 /// Puts a hole into a file; what was there moves up. In: [`Range`]. See [`COLLAPSE_RANGE`].
 pub const INSERT_RANGE: u32 = number(WRITE, MAGIC, 2, size_of::<Range>());
-/// Lists extents of a file. In and out: [`Extents`].
+/// Lists extents of a file, holes left out. In and out: [`Extents`].
 pub const GET_EXTENTS: u32 = number(READ | WRITE, MAGIC, 3, size_of::<Extents>());
 
 /// `FS_IOC_GETFLAGS`, `FS_IOC_SETFLAGS` and their 32-bit forms (lsattr, chattr).
@@ -82,20 +82,14 @@ pub struct RawExtent {
     pub reserved: u32,
 }
 
-/// The extent has no place on the device (yet).
+/// The extent has no place of its own on the device: not yet, or it is kept in the inode.
 pub const NO_ADDRESS: u64 = u64::MAX;
 /// Allocated, reads as zeros.
 pub const EXTENT_UNWRITTEN: u32 = 1;
-/// Not allocated: a hole.
-pub const EXTENT_HOLE: u32 = 2;
 /// Space is promised, its place is decided at write-back.
-pub const EXTENT_DELALLOC: u32 = 4;
-/// Shared with another file.
-pub const EXTENT_SHARED: u32 = 8;
-/// The bytes lie in the inode.
-pub const EXTENT_INLINE: u32 = 16;
+pub const EXTENT_DELALLOC: u32 = 2;
 /// Nothing follows in the file.
-pub const EXTENT_LAST: u32 = 32;
+pub const EXTENT_LAST: u32 = 4;
 
 /// Argument of [`GET_EXTENTS`].
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]

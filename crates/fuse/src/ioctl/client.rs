@@ -53,7 +53,7 @@ pub fn insert_range(file: &File, offset: u64, length: u64) -> io::Result<()> {
     file.set_len(size.saturating_add(length))
 }
 
-/// The extents of a whole file, holes included, after writing back what is cached of it.
+/// The extents of a whole file, holes left out, after writing back what is cached of it.
 ///
 /// # Errors
 /// `ENOTTY` if the file is not on an Ashlar volume, and what the volume says.

@@ -60,7 +60,7 @@ impl Server {
 
     fn attr_out(&self, attr: &Attr) -> abi::AttrOut {
         abi::AttrOut {
-            attr_valid: self.validity(),
+            attr_valid: self.attr_validity(attr),
             attr: wire_attr(attr),
             ..abi::AttrOut::default()
         }

@@ -109,14 +109,10 @@ impl Server {
     }
 
     fn open_new(&self, attr: &Attr, flags: u32) -> Answer {
+        // In this order: a handle keeps a file without a name alive.
+        let open = self.open_file(attr, flags)?;
         let entry = self.entry(attr);
-        match self.open_file(attr, flags) {
-            Ok(open) => Ok(Reply::Create(CreateOut { entry, open })),
-            Err(errno) => {
-                self.volume.forget(attr.ino, 1);
-                Err(errno)
-            }
-        }
+        Ok(Reply::Create(CreateOut { entry, open }))
     }
 
     pub(super) fn readlink(&self, ino: Ino) -> Answer {

@@ -43,7 +43,7 @@ impl Server {
             nodeid: attr.ino.0,
             generation: u64::from(attr.generation),
             entry_valid: self.validity(),
-            attr_valid: self.validity(),
+            attr_valid: self.attr_validity(attr),
             attr: wire_attr(attr),
             ..EntryOut::default()
         }

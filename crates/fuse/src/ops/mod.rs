@@ -45,7 +45,7 @@ pub(crate) mod xattr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use ashlar_core::{Ino, Volume};
+use ashlar_core::{Attr, FileKind, Ino, Volume};
 use parking_lot::Mutex;
 
 use crate::handles::Handles;
@@ -115,6 +115,13 @@ impl Server {
     pub(crate) fn validity(&self) -> u64 {
         const ONE_YEAR: u64 = 365 * 24 * 3600;
         if self.policy.only_root_and.is_some() { 0 } else { ONE_YEAR }
+    }
+
+    /// The same for an inode's attributes. While somebody writes to a file the kernel does not
+    /// know how many blocks it takes; it asks again after the file is closed.
+    pub(crate) fn attr_validity(&self, attr: &Attr) -> u64 {
+        let is_written = attr.kind == FileKind::Regular && self.handles.has_writer(attr.ino);
+        if is_written { self.validity().min(1) } else { self.validity() }
     }
 
     /// Does what the request asks for.

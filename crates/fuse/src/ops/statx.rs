@@ -32,7 +32,7 @@ impl Server {
             rdev_minor,
             ..Statx::default()
         };
-        let attr_valid = self.validity();
+        let attr_valid = self.attr_validity(&attr);
         Ok(Reply::Statx(Box::new(StatxOut { attr_valid, stat, ..StatxOut::default() })))
     }
 }

@@ -112,9 +112,14 @@ impl Mount {
 
     /// Unmounts and waits for the server's clean end.
     pub(crate) fn stop(&mut self) {
-        if self.server.is_none() {
-            return;
+        if self.server.is_some() {
+            self.unmount();
+            assert!(self.wait(), "the server did not end cleanly");
         }
+    }
+
+    /// Unmounts.
+    pub(crate) fn unmount(&self) {
         // A child that another test starts holds our files until its exec: busy for a moment.
         let mut tries = 0;
         while let Err(error) = unmount(&self.path()) {
@@ -122,7 +127,6 @@ impl Mount {
             assert!(error.to_string().contains("busy") && tries < 100, "{error}");
             std::thread::sleep(Duration::from_millis(50));
         }
-        assert!(self.wait(), "the server did not end cleanly");
     }
 
     /// Unmounts and mounts the same image again.

@@ -105,7 +105,7 @@ fn killed_server_loses_nothing_that_was_synced() {
     assert!(!mount.wait());
     assert_eq!(errno(fs::metadata(mount.at("synced"))), libc::ENOTCONN);
     drop(file);
-    unmount(&mount.path()).unwrap();
+    mount.unmount();
     mount.start("");
     assert_eq!(fs::read(mount.at("synced")).unwrap(), [7; 100_000]);
     let rest = fs::read(mount.at("not-synced")).unwrap_or_default();

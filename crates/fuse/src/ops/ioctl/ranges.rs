@@ -53,19 +53,19 @@ impl Server {
         let found = open.file.extents(wanted.offset..end).map_err(|error| errno(&error))?;
         let mut out = Extents::new_zeroed();
         out.range = wanted;
-        for (to, from) in out.list.iter_mut().zip(&found) {
+        let found = found.iter().filter(|report| report.state != ExtentState::Hole);
+        for (to, from) in out.list.iter_mut().zip(found) {
             *to = to_raw(from);
+            out.count += 1;
         }
-        out.count = found.len().min(abi::EXTENTS_MAX) as u32;
         answer(out.as_bytes())
     }
 }
 
 fn to_raw(report: &ExtentReport) -> RawExtent {
     let mut flags = match report.state {
-        ExtentState::Written => 0,
+        ExtentState::Written | ExtentState::Hole => 0,
         ExtentState::Unwritten => abi::EXTENT_UNWRITTEN,
-        ExtentState::Hole => abi::EXTENT_HOLE,
         ExtentState::Delalloc => abi::EXTENT_DELALLOC,
     };
     if report.last {
