@@ -301,10 +301,9 @@ mod tests {
         owned.insert(1 << 36, 1);
         let empty = BlockSet::default();
         let neither = runs(&owned, &empty, 0..1 << 37, |a, b| !(a | b));
-        assert_eq!(neither, [
-            (0, 10),
-            (15, (1 << 36) - 15),
-            ((1 << 36) + 1, (1 << 37) - (1 << 36) - 1)
-        ]);
+        assert_eq!(
+            neither,
+            [(0, 10), (15, (1 << 36) - 15), ((1 << 36) + 1, (1 << 37) - (1 << 36) - 1)]
+        );
     }
 }

@@ -32,7 +32,9 @@ pub enum Error {
         bits: u64,
     },
     /// The volume says it is larger than the device.
-    #[error("the volume has {blocks} blocks of 4 KiB but the device only {device}: truncated image?")]
+    #[error(
+        "the volume has {blocks} blocks of 4 KiB but the device only {device}: truncated image?"
+    )]
     Truncated {
         /// Blocks by the superblock.
         blocks: u64,
@@ -40,7 +42,9 @@ pub enum Error {
         device: u64,
     },
     /// The volume is larger than what can be checked in bounded memory.
-    #[error("the volume has {blocks} blocks in {groups} groups; at most {blocks_max} in {groups_max} can be checked")]
+    #[error(
+        "the volume has {blocks} blocks in {groups} groups; at most {blocks_max} in {groups_max} can be checked"
+    )]
     TooLarge {
         /// Blocks by the superblock.
         blocks: u64,

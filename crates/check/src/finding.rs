@@ -129,7 +129,9 @@ impl fmt::Display for Location {
             return write!(f, "{} tree, key {}", tree.name(), print::Key(tree, key));
         }
         match (self.tree, self.block, self.count, self.ino) {
-            (Some(tree), Some(block), ..) => write!(f, "{} at block {block}", tree.node_structure()),
+            (Some(tree), Some(block), ..) => {
+                write!(f, "{} at block {block}", tree.node_structure())
+            }
             (Some(tree), None, ..) => write!(f, "{} tree", tree.name()),
             (None, Some(block), Some(1), _) => write!(f, "block {block}"),
             (None, Some(block), count, _) => {
@@ -679,7 +681,7 @@ impl FindingKind {
             Self::RecordDiscarded { .. } | Self::SealedMapIncomplete { .. } => return None,
             Self::LogCut { .. } => {
                 "what the missing records said is lost; repair goes on without, and so does a mount"
-            },
+            }
             Self::Nameless { .. } => "repair puts it into /lost+found",
             Self::ExtentWithoutInode { .. }
             | Self::XattrWithoutInode
@@ -690,7 +692,9 @@ impl FindingKind {
                 "copy what is still readable from a read-only mount, or restore a backup"
             }
             _ if repairable => "repair corrects it",
-            _ => "repairing it would need a guess: look with `ashlar dump`, remove or restore by hand",
+            _ => {
+                "repairing it would need a guess: look with `ashlar dump`, remove or restore by hand"
+            }
         })
     }
 }

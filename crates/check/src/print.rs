@@ -56,7 +56,9 @@ impl fmt::Display for Key<'_> {
             TreeId::Inodes | TreeId::Orphans => {
                 key::decode_number(*tree, bytes).map(|ino| write!(f, "inode {ino}"))
             }
-            TreeId::Refs => key::decode_number(*tree, bytes).map(|block| write!(f, "block {block}")),
+            TreeId::Refs => {
+                key::decode_number(*tree, bytes).map(|block| write!(f, "block {block}"))
+            }
             TreeId::Extents => key::decode_extent(bytes)
                 .map(|(ino, file_block)| write!(f, "inode {ino} file block {file_block}")),
             TreeId::Names => key::decode_name(bytes).map(|(dir, hash, name)| {
@@ -84,7 +86,13 @@ impl fmt::Display for Value<'_> {
                 InodeRecord::decode(bytes).map(|inode| write!(f, "{}", InodeLine(&inode)))
             }
             TreeId::Extents => ExtentRecord::decode(bytes).map(|extent| {
-                write!(f, "{} blocks at {}{}", extent.count, extent.block, ExtentState(extent.flags))
+                write!(
+                    f,
+                    "{} blocks at {}{}",
+                    extent.count,
+                    extent.block,
+                    ExtentState(extent.flags)
+                )
             }),
             TreeId::Names => NameRecord::decode(bytes)
                 .map(|name| write!(f, "{} inode {}", kind_name(name.kind), name.ino)),

@@ -10,7 +10,11 @@ use std::io::Write;
 pub(super) fn dump(volume: &Volume<'_>, out: &mut dyn Write) -> Result<()> {
     let chain = Chain::read(volume)?;
     let tail = volume.superblock.tail;
-    writeln!(out, "tail position {} lsn {} checksum {:#010x}", tail.position, tail.lsn, tail.checksum)?;
+    writeln!(
+        out,
+        "tail position {} lsn {} checksum {:#010x}",
+        tail.position, tail.lsn, tail.checksum
+    )?;
     writeln!(out, "records up to {} are known flushed", chain.proven)?;
     let mut is_over = false;
     for index in 0..chain.len() {

@@ -111,9 +111,6 @@ mod tests {
         assert_eq!(FileMap::default().add(FILE_BLOCKS_MAX - 1, &last, true), None);
         let behind = FileMap::default().add(FILE_BLOCKS_MAX, &last, true);
         assert_eq!(behind, Some(ExtentProblem::TooFar));
-        assert_eq!(
-            FileMap::default().add(u64::MAX, &last, true),
-            Some(ExtentProblem::TooFar)
-        );
+        assert_eq!(FileMap::default().add(u64::MAX, &last, true), Some(ExtentProblem::TooFar));
     }
 }

@@ -39,8 +39,8 @@ pub(crate) fn run(context: &mut Context<'_, '_>, table: &mut Table) {
         match decode(key, value) {
             Ok(name) => {
                 let known = holder.filter(|(dir, _)| *dir == name.dir);
-                let (_, found) =
-                    *holder.insert(known.unwrap_or_else(|| (name.dir, find(context, table, name.dir))));
+                let (_, found) = *holder
+                    .insert(known.unwrap_or_else(|| (name.dir, find(context, table, name.dir))));
                 check(context, table, found, key, &name);
             }
             Err(problem) => {
@@ -158,10 +158,8 @@ fn check_entry(
         let right = key::name(name.dir, expected, name.name);
         let overlay = &context.replay.overlays[TreeId::Names as usize];
         // A second entry of this name at the right place would be overwritten: a guess.
-        let is_free = matches!(
-            lookup::get(context.volume, overlay, TreeId::Names, &right),
-            Ok(None)
-        );
+        let is_free =
+            matches!(lookup::get(context.volume, overlay, TreeId::Names, &right), Ok(None));
         context.reporter.add(at(), FindingKind::NameHashWrong { recorded, expected });
         if is_free {
             context.fixes.delete(TreeId::Names, key);

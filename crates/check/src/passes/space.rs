@@ -26,8 +26,8 @@ pub(crate) fn run(context: &mut Context<'_, '_>, owned: &BlockSet) -> u64 {
     let mut space = Space::default();
     let mut entries = context.stream(TreeId::Free);
     while let Some((key, value)) = entries.current() {
-        let decoded = key::decode_free(key)
-            .and_then(|decoded| Ok((decoded, key::decode_free_value(value)?)));
+        let decoded =
+            key::decode_free(key).and_then(|decoded| Ok((decoded, key::decode_free_value(value)?)));
         match decoded {
             Ok((FreeKey::Group(group), count)) => space.add_group(context, group, count),
             Ok((FreeKey::Extent(block), count)) => space.add_extent(context, block, count),

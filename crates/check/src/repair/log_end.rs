@@ -19,10 +19,8 @@ use ashlar_format::superblock::LogTail;
 pub(super) fn fix(volume: &Volume<'_>, end: LogTail, strays: Strays) -> Result<LogTail> {
     let superblock = &volume.superblock;
     let sector = volume.device.topology().sector;
-    let position = end
-        .position
-        .checked_next_multiple_of(u64::from(sector))
-        .ok_or(Error::LogFull)?;
+    let position =
+        end.position.checked_next_multiple_of(u64::from(sector)).ok_or(Error::LogFull)?;
     let header = RecordHeader {
         lsn: end.lsn.checked_add(1).ok_or(Error::LogFull)?,
         flushed_lsn: end.lsn,

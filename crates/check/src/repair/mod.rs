@@ -83,11 +83,7 @@ pub(crate) fn run(volume: &Volume<'_>, passes: Passes) -> Result<()> {
 
 /// Blocks that superblock, log, nodes and extents of the new trees own.
 fn owners(volume: &Volume<'_>, superblock: &Superblock) -> BlockSet {
-    let new = Volume {
-        device: volume.device,
-        superblock: superblock.clone(),
-        damaged_copy: None,
-    };
+    let new = Volume { device: volume.device, superblock: superblock.clone(), damaged_copy: None };
     // What is wrong here shows when the result is checked.
     let mut silence = |_: &Finding| {};
     let mut reporter = Reporter::new(&mut silence);

@@ -148,11 +148,7 @@ fn patch_counts(table: &Table, patches: &mut BTreeMap<u64, InodePatch>) {
     }
 }
 
-fn patch_directory(
-    inode: &Inode,
-    directory: &Directory,
-    patches: &mut BTreeMap<u64, InodePatch>,
-) {
+fn patch_directory(inode: &Inode, directory: &Directory, patches: &mut BTreeMap<u64, InodePatch>) {
     let size = directory.entries - directory.removed;
     if size != directory.size {
         patches.entry(inode.ino).or_default().size = Some(size);

@@ -7,12 +7,12 @@ use crate::blocks::{BlockSet, for_each_run};
 use crate::error::{Error, Result};
 use crate::volume::Volume;
 use ashlar_device::{AlignedBuf, Finish, Write};
+use ashlar_format::NODE_BLOCKS;
 use ashlar_format::key::TreeId;
 use ashlar_format::limits::{BLOCK_BYTES, NODE_SIZE};
 use ashlar_format::node::{
     CELL_HEADER_BYTES, HEADER_BYTES, NodePointer, SLOT_BYTES, Stamp, format_empty, seal,
 };
-use ashlar_format::NODE_BLOCKS;
 use std::collections::VecDeque;
 
 /// Nodes written in one device batch (1 MiB).
@@ -147,4 +147,51 @@ fn fill<'c>(page: &mut [u8; NODE_SIZE], cells: impl Iterator<Item = (&'c [u8], &
     }
     page[42..44].copy_from_slice(&count.to_le_bytes());
     page[44..46].copy_from_slice(&(heap as u16).to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::image::{Image, TWO_GROUPS};
+
+    #[test]
+    fn nodes_are_placed_in_free_blocks_of_one_group_once() {
+        let built = Image::empty(TWO_GROUPS).build();
+        let volume = Volume::open(&built.device).unwrap();
+        let data = volume.data_range();
+        for seed in 0..20 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut owned = BlockSet::default();
+            owned.insert(0, data.start);
+            for _ in 0..random.u32(..4000) {
+                owned.insert(random.u64(data.clone()), 1 + random.u64(..30));
+            }
+            let mut writer = NodeWriter::new(&volume, &owned);
+            let mut taken = BlockSet::default();
+            loop {
+                match writer.place() {
+                    Ok(block) => {
+                        assert_eq!(owned.count_in(block..block + NODE_BLOCKS), 0, "seed {seed}");
+                        assert_eq!(taken.insert(block, NODE_BLOCKS), 0, "seed {seed}");
+                        assert!(volume.holds(block, NODE_BLOCKS));
+                        assert_eq!(volume.group_of(block), volume.group_of(block + 3));
+                    }
+                    Err(error) => {
+                        assert!(matches!(error, Error::NoSpace), "{error}");
+                        break;
+                    }
+                }
+            }
+            // What is left has no room for another one.
+            for group in 0..volume.superblock.group_count() {
+                let neither = |owned: u64, taken: u64| !(owned | taken);
+                let mut longest = 0;
+                let range = volume.group_range(group);
+                for_each_run(&owned, &taken, range, neither, &mut |_, count| {
+                    longest = longest.max(count);
+                });
+                assert!(longest < NODE_BLOCKS, "seed {seed}: {longest} blocks left");
+            }
+        }
+    }
 }

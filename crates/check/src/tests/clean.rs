@@ -128,8 +128,10 @@ fn record_proven_flushed_counts_without_looking_at_its_data() {
 fn record_of_a_checkpoint_counts_only_when_it_was_reached() {
     // The record says that a node moved; the superblock is still the one before.
     let mut image = Image::sample(SMALL);
-    let moved = |checkpoint| LogRecord { checkpoint, flushed: 40, ..LogRecord::default() }
-        .edit(Edit::Alloc { block: FILES_START + 2000, count: 4 });
+    let moved = |checkpoint| {
+        LogRecord { checkpoint, flushed: 40, ..LogRecord::default() }
+            .edit(Edit::Alloc { block: FILES_START + 2000, count: 4 })
+    };
     image.log = vec![moved(10)];
     let report = assert_clean(&image.build());
     assert_eq!(report.replayed_records, 1);

@@ -283,7 +283,8 @@ impl Image {
                 used.push((extent.block, u64::from(extent.count)));
             }
         }
-        let is_used = |block: u64| used.iter().any(|(start, n)| (*start..start + n).contains(&block));
+        let is_used =
+            |block: u64| used.iter().any(|(start, n)| (*start..start + n).contains(&block));
         let mut entries = Entries::new();
         let mut run: Option<u64> = None;
         let end = self.superblock.block_count;
@@ -327,8 +328,7 @@ impl Image {
                 checkpoint: record.checkpoint,
                 sector: 512,
             };
-            let (bytes, checksum) =
-                encode_record(&header, &UUID, &record.edits, &record.sums, &[]);
+            let (bytes, checksum) = encode_record(&header, &UUID, &record.edits, &record.sums, &[]);
             write_ring(device, end.position, &bytes);
             let position = end.position + bytes.len() as u64;
             end = LogTail { position, lsn: header.lsn, checksum };

@@ -10,7 +10,7 @@
 
 mod clean;
 mod dump;
-mod image;
+pub(crate) mod image;
 mod plant;
 mod random;
 mod repair;

@@ -71,8 +71,7 @@ const PLANTS: &[Plant] = &[
         (built, vec![(Location::volume(), kind)])
     }),
     plant("unknown features", Harmless, || {
-        let built =
-            sample(|image| image.change_superblock = Box::new(|it| it.ro_compat = 1 << 40));
+        let built = sample(|image| image.change_superblock = Box::new(|it| it.ro_compat = 1 << 40));
         (built, vec![(Location::volume(), FindingKind::UnknownFeatures { ro_compat: 1 << 40 })])
     }),
     plant("next inode number too low", Repaired, || {
@@ -105,17 +104,14 @@ const PLANTS: &[Plant] = &[
     }),
     plant("log allocates what is in use", Repaired, || {
         let block = FILES_START;
-        let record = LogRecord { flushed: 40, ..LogRecord::default() }
-            .edit(Edit::Alloc { block, count: 1 });
+        let record =
+            LogRecord { flushed: 40, ..LogRecord::default() }.edit(Edit::Alloc { block, count: 1 });
         let built = sample(|image| image.log = vec![record]);
         let problem = SpaceEditProblem::AllocOfUsed;
         let edit = FindingKind::SpaceEditWrong { block, count: 1, problem };
         let free = counted_free(&built);
         let count = FindingKind::GroupCountWrong { group: 0, counted: free, recorded: free - 1 };
-        (built, vec![
-            (Location::record(41), edit),
-            (Location::tree(TreeId::Free), count),
-        ])
+        (built, vec![(Location::record(41), edit), (Location::tree(TreeId::Free), count)])
     }),
     plant("log frees what is free", Repaired, || {
         let block = FILES_START + 2000;
@@ -126,10 +122,7 @@ const PLANTS: &[Plant] = &[
         let edit = FindingKind::SpaceEditWrong { block, count: 3, problem };
         let free = counted_free(&built);
         let count = FindingKind::GroupCountWrong { group: 0, counted: free, recorded: free + 3 };
-        (built, vec![
-            (Location::record(41), edit),
-            (Location::tree(TreeId::Free), count),
-        ])
+        (built, vec![(Location::record(41), edit), (Location::tree(TreeId::Free), count)])
     }),
     plant("log frees outside the data area", Repaired, || {
         let record = LogRecord { flushed: 40, ..LogRecord::default() }
@@ -140,8 +133,11 @@ const PLANTS: &[Plant] = &[
         (built, vec![(Location::record(41), kind)])
     }),
     plant("log edits the free tree entry by entry", Repaired, || {
-        let record = LogRecord { flushed: 40, ..LogRecord::default() }
-            .put(TreeId::Free, &key::group(0), &[0; 8]);
+        let record = LogRecord { flushed: 40, ..LogRecord::default() }.put(
+            TreeId::Free,
+            &key::group(0),
+            &[0; 8],
+        );
         let built = sample(|image| image.log = vec![record]);
         let problem = SpaceEditProblem::Direct;
         let kind = FindingKind::SpaceEditWrong { block: 0, count: 0, problem };
@@ -394,8 +390,7 @@ const PLANTS: &[Plant] = &[
             image.extent(1 << 40, 0, block + 5, 1, ExtentFlags::empty());
         });
         let kind = FindingKind::ExtentWithoutInode { file_block: 6, block, count: 2 };
-        let last =
-            FindingKind::ExtentWithoutInode { file_block: 0, block: block + 5, count: 1 };
+        let last = FindingKind::ExtentWithoutInode { file_block: 0, block: block + 5, count: 1 };
         (built, vec![(Location::inode(10), kind), (Location::inode(1 << 40), last)])
     }),
     plant("extent outside the volume", Stays, || {
@@ -442,10 +437,13 @@ const PLANTS: &[Plant] = &[
             image.put(TreeId::Orphans, &key::inode(9), &[]);
             image.put(TreeId::Orphans, &key::inode(1 << 30), &[]);
         });
-        (built, vec![
-            (Location::inode(9), FindingKind::OrphanWithoutInode),
-            (Location::inode(1 << 30), FindingKind::OrphanWithoutInode),
-        ])
+        (
+            built,
+            vec![
+                (Location::inode(9), FindingKind::OrphanWithoutInode),
+                (Location::inode(1 << 30), FindingKind::OrphanWithoutInode),
+            ],
+        )
     }),
     plant("nameless inode that is no orphan", Repaired, || {
         let built = sample(|image| image.delete(TreeId::Orphans, &key::inode(6)));
