@@ -126,7 +126,12 @@ impl Oracle {
                 stamp(number as u64, offset, &mut content[start..end]);
             }),
             Op::Truncate { path, size } => {
-                self.change(number, path, true, |content| content.resize(size as usize, 0));
+                // Growing is like writing zeros: it may reach the log with the next writeback.
+                let shrinks = match self.node(path) {
+                    Some(Node::File(file)) => (size as usize) < self.content(file).len(),
+                    _ => false,
+                };
+                self.change(number, path, shrinks, |content| content.resize(size as usize, 0));
             }
             Op::Punch { path, offset, length } => self.change(number, path, true, |content| {
                 let end = ((offset + length) as usize).min(content.len());
@@ -192,7 +197,7 @@ impl Oracle {
                 Err(reason) => reasons.insert(reason),
             };
         }
-        let reasons: Vec<_> = reasons.into_iter().take(6).collect();
+        let reasons: Vec<_> = reasons.into_iter().rev().take(12).collect();
         Err(format!(
             "no state between operations {durable} and {last} fits:\n  {}\n  found {:?}",
             reasons.join("\n  "),

@@ -7,6 +7,7 @@ use ashlar_core::{
     WriteFlags,
 };
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -18,7 +19,7 @@ const DEPTH_MAX: usize = 16;
 ///
 /// # Errors
 /// What the volume said where it should not have: damage, device failures.
-pub fn step(volume: &Volume, oracle: &mut Oracle, op: &Op) -> Result<()> {
+pub fn step(volume: &Arc<Volume>, oracle: &mut Oracle, op: &Op) -> Result<()> {
     match run(volume, oracle, op) {
         Ok(()) => {
             oracle.record(op);
@@ -46,7 +47,7 @@ fn is_refusal(errno: i32) -> bool {
     REFUSALS.contains(&errno)
 }
 
-fn run(volume: &Volume, oracle: &Oracle, op: &Op) -> Result<()> {
+fn run(volume: &Arc<Volume>, oracle: &Oracle, op: &Op) -> Result<()> {
     let caller = Caller::root();
     let number = oracle.len() as u64 + 1;
     match *op {
@@ -93,19 +94,19 @@ fn run(volume: &Volume, oracle: &Oracle, op: &Op) -> Result<()> {
     }
 }
 
-fn create(volume: &Volume, path: usize, kind: FileKind, target: &[u8]) -> Result<()> {
+fn create(volume: &Arc<Volume>, path: usize, kind: FileKind, target: &[u8]) -> Result<()> {
     let (dir, name) = parent(volume, path)?;
     let new = NewInode { kind, mode: 0o755, rdev: 0, symlink_target: target };
     volume.create(&Caller::root(), dir, name, &new).map(drop)
 }
 
-fn rename(volume: &Volume, from: usize, to: usize, flags: RenameFlags) -> Result<()> {
+fn rename(volume: &Arc<Volume>, from: usize, to: usize, flags: RenameFlags) -> Result<()> {
     let (dir, name) = parent(volume, from)?;
     let (new_dir, new_name) = parent(volume, to)?;
     volume.rename(&Caller::root(), dir, name, new_dir, new_name, flags)
 }
 
-fn parent(volume: &Volume, path: usize) -> Result<(Ino, &'static [u8])> {
+fn parent(volume: &Arc<Volume>, path: usize) -> Result<(Ino, &'static [u8])> {
     let mut dir = Ino::ROOT;
     let mut parts = NAMES[path].split('/').peekable();
     while let Some(part) = parts.next() {
@@ -117,7 +118,7 @@ fn parent(volume: &Volume, path: usize) -> Result<(Ino, &'static [u8])> {
     Ok((dir, b""))
 }
 
-fn regular(volume: &Volume, path: usize) -> Result<Ino> {
+fn regular(volume: &Arc<Volume>, path: usize) -> Result<Ino> {
     let (dir, name) = parent(volume, path)?;
     let attr = volume.lookup(dir, name)?;
     match attr.kind {
@@ -127,7 +128,7 @@ fn regular(volume: &Volume, path: usize) -> Result<Ino> {
     }
 }
 
-fn open(volume: &Volume, path: usize) -> Result<std::sync::Arc<ashlar_core::File>> {
+fn open(volume: &Arc<Volume>, path: usize) -> Result<Arc<ashlar_core::File>> {
     let ino = regular(volume, path)?;
     let flags = OpenFlags { read: true, write: true, ..OpenFlags::default() };
     volume.open(ino, flags)
@@ -137,13 +138,13 @@ fn open(volume: &Volume, path: usize) -> Result<std::sync::Arc<ashlar_core::File
 ///
 /// # Errors
 /// Whatever cannot be read: after a power cut everything must be readable.
-pub fn read_all(volume: &Volume) -> Result<Found> {
+pub fn read_all(volume: &Arc<Volume>) -> Result<Found> {
     let mut found = Found::default();
     walk(volume, Ino::ROOT, "", 0, &mut found)?;
     Ok(found)
 }
 
-fn walk(volume: &Volume, dir: Ino, prefix: &str, depth: usize, found: &mut Found) -> Result<()> {
+fn walk(volume: &Arc<Volume>, dir: Ino, prefix: &str, depth: usize, found: &mut Found) -> Result<()> {
     let mut entries = Vec::new();
     volume.read_dir(dir, 0, &mut |entry| {
         if entry.name != *b"." && entry.name != *b".." {
@@ -170,7 +171,7 @@ fn walk(volume: &Volume, dir: Ino, prefix: &str, depth: usize, found: &mut Found
     Ok(())
 }
 
-fn read(volume: &Volume, ino: Ino, size: u64) -> Result<Vec<u8>> {
+fn read(volume: &Arc<Volume>, ino: Ino, size: u64) -> Result<Vec<u8>> {
     let file = volume.open(ino, OpenFlags { read: true, ..OpenFlags::default() })?;
     let mut content = vec![0; size as usize];
     let mut done = 0;
