@@ -153,3 +153,64 @@ pub(crate) fn sort_and_merge(ioends: &mut Vec<Ioend<'_>>) {
     }
     *ioends = merged;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BYTES: [u8; 4096] = [0; 4096];
+
+    /// An ioend of one block per mapping: block in the file, block on the device.
+    fn ioend(offset: u64, addr: u64, kind: fn(u64) -> MappingKind) -> Ioend<'static> {
+        let mapping = Mapping::new(offset * 4096, 4096, kind(addr * 4096));
+        Ioend::from_piece(&mapping, offset * 4096, Piece::Borrowed(&BYTES)).expect("has an address")
+    }
+
+    fn mapped(addr: u64) -> MappingKind {
+        MappingKind::Mapped { addr }
+    }
+
+    fn unwritten(addr: u64) -> MappingKind {
+        MappingKind::Unwritten { addr }
+    }
+
+    fn merged(mut ioends: Vec<Ioend<'_>>) -> Vec<(u64, u64, usize)> {
+        sort_and_merge(&mut ioends);
+        ioends.iter().map(|i| (i.offset / 4096, i.length / 4096, i.pieces().len())).collect()
+    }
+
+    #[test]
+    fn neighbours_in_file_and_on_the_device_merge_in_any_order() {
+        let ioends = vec![ioend(2, 12, mapped), ioend(0, 10, mapped), ioend(1, 11, mapped)];
+        assert_eq!(merged(ioends), [(0, 3, 3)]);
+    }
+
+    #[test]
+    fn gaps_and_different_states_do_not_merge() {
+        assert_eq!(merged(vec![ioend(0, 10, mapped), ioend(1, 12, mapped)]).len(), 2, "device");
+        assert_eq!(merged(vec![ioend(0, 10, mapped), ioend(2, 11, mapped)]).len(), 2, "file");
+        assert_eq!(merged(vec![ioend(0, 10, mapped), ioend(1, 11, unwritten)]).len(), 2, "kind");
+        for flag in [IoendFlags::SHARED, IoendFlags::DIRECT, IoendFlags::NEW] {
+            let mut other = ioend(1, 11, mapped);
+            other.flags |= flag;
+            assert_eq!(merged(vec![ioend(0, 10, mapped), other]).len(), 2, "{flag:?}");
+        }
+    }
+
+    #[test]
+    fn boundary_forbids_merging_backwards_only() {
+        let mapping =
+            Mapping::new(4096, 8192, mapped(11 * 4096)).with_flags(MappingFlags::BOUNDARY);
+        let piece = |offset| {
+            Ioend::from_piece(&mapping, offset, Piece::Borrowed(&BYTES)).expect("has an address")
+        };
+        let ioends = vec![ioend(0, 10, mapped), piece(4096), piece(8192), ioend(3, 13, mapped)];
+        assert_eq!(merged(ioends), [(0, 1, 1), (1, 3, 3)]);
+    }
+
+    #[test]
+    fn range_without_an_address_has_no_ioend() {
+        let mapping = Mapping::new(0, 4096, MappingKind::Delalloc);
+        assert!(Ioend::from_piece(&mapping, 0, Piece::Borrowed(&BYTES)).is_none());
+    }
+}
