@@ -43,7 +43,8 @@ pub enum Error {
     },
     /// The volume is larger than what can be checked in bounded memory.
     #[error(
-        "the volume has {blocks} blocks in {groups} groups; at most {blocks_max} in {groups_max} can be checked"
+        "the volume has {blocks} blocks in {groups} groups; at most {blocks_max} in {groups_max} \
+         can be checked"
     )]
     TooLarge {
         /// Blocks by the superblock.

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   check ── superblock ── log, replayed in memory ── passes over all trees ──> findings, report
-//!                                                         └── repair: corrected trees, new checkpoint
+//!                                                         └── repair: trees, new checkpoint
 //!   dump  ── superblock, log, trees, inodes, paths, nodes ──> text
 //! ```
 //!

@@ -3,7 +3,7 @@
 //! | pass | reads | finds out |
 //! |---|---|---|
 //! | [`nodes`] | inner nodes of all trees | structure; which blocks nodes own |
-//! | [`inodes`] | inodes, extents, xattrs, orphans, refs, side by side | records; which blocks files own |
+//! | [`inodes`] | inodes, extents, xattrs, orphans, refs | records; which blocks files own |
 //! | [`names`] | names | links, entries, parents |
 //! | [`counts`] | nothing | compares what records say with what was counted |
 //! | [`space`] | free | every block is owned once or free |

@@ -49,7 +49,8 @@ fn log_shows_edits_and_what_becomes_of_them() {
         &[
             "record 41 at 0 of 512 bytes, flushed 40, replayed",
             &format!("alloc 1 blocks at {block}"),
-            "record 42 at 512 of 512 bytes, flushed 40, passed over: its checkpoint was not reached",
+            "record 42 at 512 of 512 bytes, flushed 40, passed over: its checkpoint was not \
+             reached",
             "record 43 at 1024 of 512 bytes, flushed 40, left out: it never finished",
             &format!("sums of 1 blocks at {block}, 10 bytes of the last"),
         ],

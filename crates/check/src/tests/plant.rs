@@ -715,7 +715,7 @@ fn repair_removes_what_it_says_and_nothing_else() {
 
 #[test]
 fn every_kind_is_planted() {
-    let source = include_str!("../finding.rs");
+    let source = include_str!("../finding/kind.rs");
     let list = source.split("pub enum FindingKind {").nth(1).unwrap();
     let list = list.split("\n}\n").next().unwrap();
     let variants: BTreeSet<&str> = list

@@ -1,279 +1,13 @@
-//! What a check has to say: how bad, where, what, and what can be done.
-//!
-//! [`FindingKind`] names each violated invariant with its values; severity and remedy follow from
-//! it and from where it was seen.
+//! The kinds of findings: one for each invariant of a volume.
 
-use crate::print::{self, Escaped};
+use super::Severity;
+use super::problem::{
+    ExtentProblem, FreeExtentProblem, NameProblem, Owner, SpaceEditProblem, XattrProblem,
+};
+use crate::print;
 use ashlar_format::inode::FileKind;
 use ashlar_format::key::TreeId;
-use std::fmt;
 use thiserror::Error;
-
-/// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
-    /// Worth knowing; nothing is wrong.
-    Note,
-    /// Unusual, but nothing is lost and nothing will go wrong by it.
-    Warning,
-    /// An invariant is violated: the volume must be repaired before it is written again.
-    Error,
-    /// Part of the volume cannot be read; what lies behind it was not checked.
-    Fatal,
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Note => "note",
-            Self::Warning => "warning",
-            Self::Error => "error",
-            Self::Fatal => "fatal",
-        })
-    }
-}
-
-/// Where a finding was made; what does not apply is left out.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
-pub struct Location {
-    /// Tree.
-    pub tree: Option<TreeId>,
-    /// Key of an entry of that tree.
-    pub key: Option<Box<[u8]>>,
-    /// First device block.
-    pub block: Option<u64>,
-    /// Blocks from there on.
-    pub count: Option<u64>,
-    /// Inode; of a name, its directory.
-    pub ino: Option<u64>,
-    /// Name in that directory, or of an attribute of that inode.
-    pub name: Option<Box<[u8]>>,
-    /// Log record.
-    pub lsn: Option<u64>,
-}
-
-impl Location {
-    /// The volume as a whole.
-    #[must_use]
-    pub fn volume() -> Self {
-        Self::default()
-    }
-
-    /// A node of a tree.
-    #[must_use]
-    pub fn node(tree: TreeId, block: u64) -> Self {
-        Self { tree: Some(tree), block: Some(block), ..Self::default() }
-    }
-
-    /// A tree.
-    #[must_use]
-    pub fn tree(tree: TreeId) -> Self {
-        Self { tree: Some(tree), ..Self::default() }
-    }
-
-    /// An entry of a tree.
-    #[must_use]
-    pub fn entry(tree: TreeId, key: &[u8]) -> Self {
-        Self { tree: Some(tree), key: Some(key.into()), ..Self::default() }
-    }
-
-    /// An inode.
-    #[must_use]
-    pub fn inode(ino: u64) -> Self {
-        Self { ino: Some(ino), ..Self::default() }
-    }
-
-    /// A name in a directory.
-    #[must_use]
-    pub fn name(dir: u64, name: &[u8]) -> Self {
-        Self {
-            tree: Some(TreeId::Names),
-            ino: Some(dir),
-            name: Some(name.into()),
-            ..Self::default()
-        }
-    }
-
-    /// An attribute of an inode.
-    #[must_use]
-    pub fn xattr(ino: u64, name: &[u8]) -> Self {
-        Self { tree: Some(TreeId::Xattrs), ..Self::name(ino, name) }
-    }
-
-    /// A run of device blocks.
-    #[must_use]
-    pub fn blocks(block: u64, count: u64) -> Self {
-        Self { block: Some(block), count: Some(count), ..Self::default() }
-    }
-
-    /// A log record.
-    #[must_use]
-    pub fn record(lsn: u64) -> Self {
-        Self { lsn: Some(lsn), ..Self::default() }
-    }
-}
-
-impl fmt::Display for Location {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(lsn) = self.lsn {
-            return write!(f, "log record {lsn}");
-        }
-        if let (Some(ino), Some(name)) = (self.ino, &self.name) {
-            let what = match self.tree {
-                Some(TreeId::Xattrs) => "attribute",
-                _ => "name",
-            };
-            return write!(f, "inode {ino}, {what} {}", Escaped(name));
-        }
-        if let (Some(tree), Some(key)) = (self.tree, &self.key) {
-            return write!(f, "{} tree, key {}", tree.name(), print::Key(tree, key));
-        }
-        match (self.tree, self.block, self.count, self.ino) {
-            (Some(tree), Some(block), ..) => {
-                write!(f, "{} at block {block}", tree.node_structure())
-            }
-            (Some(tree), None, ..) => write!(f, "{} tree", tree.name()),
-            (None, Some(block), Some(1), _) => write!(f, "block {block}"),
-            (None, Some(block), count, _) => {
-                write!(f, "blocks {block}+{}", count.unwrap_or(1))
-            }
-            (None, None, _, Some(ino)) => write!(f, "inode {ino}"),
-            (None, None, _, None) => f.write_str("volume"),
-        }
-    }
-}
-
-/// Who owns blocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Owner {
-    /// Superblock copies or log.
-    Fixed,
-    /// A tree node.
-    Node {
-        /// Tree.
-        tree: TreeId,
-        /// First block of the node.
-        block: u64,
-    },
-    /// An extent of a file.
-    Extent {
-        /// Inode.
-        ino: u64,
-        /// First file block of the extent.
-        file_block: u64,
-    },
-}
-
-impl fmt::Display for Owner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Fixed => f.write_str("superblock or log"),
-            Self::Node { tree, block } => write!(f, "{} at block {block}", tree.node_structure()),
-            Self::Extent { ino, file_block } => write!(f, "inode {ino} file block {file_block}"),
-        }
-    }
-}
-
-/// What is wrong with a free extent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
-pub enum FreeExtentProblem {
-    /// Zero blocks.
-    #[error("it is empty")]
-    Empty,
-    /// Not in the area of files and nodes.
-    #[error("it leaves the data area")]
-    Outside,
-    /// Blocks of two groups.
-    #[error("it crosses a group border")]
-    CrossesGroups,
-    /// Blocks that the extent before has too.
-    #[error("it overlaps the free extent before it")]
-    Overlaps,
-    /// Touches the one before in the same group.
-    #[error("it touches the free extent before it and should be one with it")]
-    NotMerged,
-}
-
-/// What is wrong with an edit of free space in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
-pub enum SpaceEditProblem {
-    /// An allocation of what is not free.
-    #[error("it allocates blocks that are in use")]
-    AllocOfUsed,
-    /// A free of what is free.
-    #[error("it frees blocks that are free")]
-    FreeOfFree,
-    /// Not within the data area of one group.
-    #[error("it leaves the data area or its group")]
-    Outside,
-    /// An entry of the free tree put or deleted.
-    #[error("it edits the free tree entry by entry")]
-    Direct,
-}
-
-/// What is wrong with the pieces of an attribute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
-pub enum XattrProblem {
-    /// Pieces do not count up from 0.
-    #[error("piece {piece} stands where piece {expected} should")]
-    Gap {
-        /// Number found.
-        piece: u16,
-        /// Number due.
-        expected: u16,
-    },
-    /// A piece that is not the last is not full, or a piece is too long.
-    #[error("piece {piece} is {bytes} bytes long")]
-    PieceLength {
-        /// Piece.
-        piece: u16,
-        /// Its length.
-        bytes: u64,
-    },
-    /// Longer than an attribute may be.
-    #[error("the value is {bytes} bytes long")]
-    TooLong {
-        /// Length of the value.
-        bytes: u64,
-    },
-    /// The name is longer than it may be.
-    #[error("the name is {bytes} bytes long")]
-    NameTooLong {
-        /// Length of the name.
-        bytes: u64,
-    },
-}
-
-/// What is wrong with an extent of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
-pub enum ExtentProblem {
-    /// Not in the area of files and nodes.
-    #[error("it leaves the data area")]
-    Outside,
-    /// File blocks that the extent before has too.
-    #[error("it overlaps the extent before it")]
-    Overlaps,
-    /// File blocks behind the largest file size.
-    #[error("it lies behind the largest file size")]
-    TooFar,
-    /// More blocks than an extent may have.
-    #[error("it is too long")]
-    TooLong,
-}
-
-/// What is wrong with a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
-pub enum NameProblem {
-    /// A slash or a zero byte.
-    #[error("it has a slash or a zero byte in it")]
-    Byte,
-    /// "." or "..".
-    #[error("it is reserved")]
-    Reserved,
-    /// More bytes than a name may have.
-    #[error("it is too long")]
-    TooLong,
-}
 
 /// A violated invariant with its values. One test plants each.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -575,60 +309,6 @@ pub enum FindingKind {
     DirectoryCycle,
 }
 
-/// Something a check has to say.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// How bad it is.
-    pub severity: Severity,
-    /// Where.
-    pub at: Location,
-    /// What.
-    pub kind: FindingKind,
-    /// Repair removes it without guessing.
-    pub repairable: bool,
-}
-
-impl Finding {
-    /// Severity and remedy follow from kind and place.
-    #[must_use]
-    pub fn new(at: Location, kind: FindingKind) -> Self {
-        let severity = kind.severity();
-        let repairable = kind.is_repairable(at.tree);
-        Self { severity, at, kind, repairable }
-    }
-
-    /// Why nothing can be corrected where this was found, if so: what is missing would be taken
-    /// for what never was.
-    pub(crate) fn obstacle(&self) -> Option<&'static str> {
-        match &self.kind {
-            FindingKind::NodeDamaged { .. }
-            | FindingKind::NodeReachedTwice
-            | FindingKind::KeyOutsideNode { .. }
-                if !self.repairable =>
-            {
-                Some("a tree is damaged")
-            }
-            FindingKind::EntryDamaged { .. } if !self.repairable => Some("an entry is damaged"),
-            FindingKind::RecordUndecodable { .. } => Some("a log record cannot be replayed"),
-            FindingKind::RootMissing | FindingKind::RootNotDirectory { .. } => {
-                Some("there is no root directory")
-            }
-            FindingKind::UnknownFeatures { .. } => Some("the volume has unknown features"),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: {}", self.severity, self.at, self.kind)?;
-        match self.kind.remedy(self.repairable) {
-            Some(remedy) => write!(f, "; {remedy}"),
-            None => Ok(()),
-        }
-    }
-}
-
 impl FindingKind {
     /// How bad this kind is.
     #[must_use]
@@ -646,7 +326,7 @@ impl FindingKind {
     }
 
     /// True when repair removes a finding of this kind in `tree` without guessing.
-    fn is_repairable(&self, tree: Option<TreeId>) -> bool {
+    pub(super) fn is_repairable(&self, tree: Option<TreeId>) -> bool {
         match self {
             // What these trees hold follows from the others.
             Self::NodeDamaged { .. }
@@ -675,7 +355,7 @@ impl FindingKind {
         }
     }
 
-    fn remedy(&self, repairable: bool) -> Option<&'static str> {
+    pub(super) fn remedy(&self, repairable: bool) -> Option<&'static str> {
         Some(match self {
             Self::UnknownFeatures { .. } => "use a newer ashlar to repair this volume",
             Self::RecordDiscarded { .. } | Self::SealedMapIncomplete { .. } => return None,
@@ -693,28 +373,8 @@ impl FindingKind {
             }
             _ if repairable => "repair corrects it",
             _ => {
-                "repairing it would need a guess: look with `ashlar dump`, remove or restore by hand"
+                "correcting it would need a guess: look with `ashlar dump`, then remove or restore"
             }
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn message_says_where_what_and_what_to_do() {
-        let kind = FindingKind::LinkCountWrong { recorded: 3, counted: 2 };
-        let finding = Finding::new(Location::inode(12), kind);
-        assert_eq!(
-            finding.to_string(),
-            "error: inode 12: its link count is 3, it should be 2; repair corrects it"
-        );
-        let kind = FindingKind::NodeDamaged { problem: "checksum".into() };
-        let free = Finding::new(Location::node(TreeId::Free, 40), kind.clone());
-        let names = Finding::new(Location::node(TreeId::Names, 40), kind);
-        assert!(free.repairable && !names.repairable);
-        assert!(names.to_string().contains("names tree node at block 40"));
     }
 }
