@@ -41,6 +41,15 @@ const RANGES: [(i64, i64); 14] = [
     (i64::MAX - 4095, 4095),
 ];
 
+/// FUSE refuses modes that it does not know before it asks a server; ranges that make no sense
+/// are refused before that.
+fn unknown_to_fuse(name: &str, offset: i64, length: i64) -> Option<&'static str> {
+    let sound = offset >= 0 && length > 0 && offset.checked_add(length).is_some();
+    (sound && matches!(name, "collapse" | "insert")).then_some(
+        "the kernel's FUSE client does not pass COLLAPSE_RANGE and INSERT_RANGE to servers",
+    )
+}
+
 fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at % 241) as u8 + 1).collect()
 }
@@ -54,15 +63,15 @@ pub(crate) fn rows(t: &mut Table) {
             }
             t.row(
                 format!("{name}_{offset}_{length}"),
-                None,
+                unknown_to_fuse(name, offset, length),
                 Box::new(move |s| {
                     s.file("f", &pattern(40_000));
                     let f = s.rw("f");
                     s.fallocate(&f, mode, offset, length);
                     s.fstat(&f);
-                    s.pread(&f, 60_000, 0);
-                    s.seek(&f, 0, SEEK_HOLE);
                     s.fsync(&f);
+                    // Before anything is read: cached zeros over unwritten space count as data.
+                    s.seek(&f, 0, SEEK_HOLE);
                     s.pread(&f, 60_000, 0);
                 }),
             );
@@ -115,15 +124,18 @@ fn holes(t: &mut Table) {
         "truncate_gives_space_back" { s.file("f", &pattern(1 << 20)); let f = s.rw("f");
             s.fsync(&f); s.has_blocks("f");
             s.ftruncate(&f, 0); s.has_blocks("f") }
-        "collapse_moves_data_down" { s.file("f", &pattern(65_536)); let f = s.rw("f");
+        "collapse_moves_data_down" differs "as the rows called \
+            collapse" { s.file("f", &pattern(65_536)); let f = s.rw("f");
             s.fallocate(&f, FALLOC_FL_COLLAPSE_RANGE, 4096, 8192); s.fstat(&f);
             s.pread(&f, 99_999, 0); s.fsync(&f);
             s.pread(&f, 99_999, 0) }
-        "insert_moves_data_up" { s.file("f", &pattern(65_536)); let f = s.rw("f");
+        "insert_moves_data_up" differs "as the rows called \
+            insert" { s.file("f", &pattern(65_536)); let f = s.rw("f");
             s.fallocate(&f, FALLOC_FL_INSERT_RANGE, 4096, 8192); s.fstat(&f);
             s.pread(&f, 99_999, 0); s.fsync(&f);
             s.seek(&f, 0, SEEK_HOLE); s.pread(&f, 99_999, 0) }
-        "collapse_then_insert_round_trip" { s.file("f", &pattern(65_536)); let f = s.rw("f");
+        "collapse_then_insert_round_trip" differs "as the rows called \
+            insert" { s.file("f", &pattern(65_536)); let f = s.rw("f");
             for at in [0, 8192, 16_384] { s.fallocate(&f, FALLOC_FL_INSERT_RANGE, at, 4096);
             s.fallocate(&f, FALLOC_FL_COLLAPSE_RANGE, at, 4096); } s.pread(&f, 99_999, 0) }
         "many_holes" { s.file("f", &pattern(400_000)); let f = s.rw("f"); for i in 0..48 {
