@@ -1,7 +1,7 @@
 //! `ashlar-sim`: crash sweeps by seed, as long as you like.
 //!
 //! ```text
-//! ashlar-sim [--seeds FIRST..END] [--steps N] [--samples N] [--states N] [--lying]
+//! ashlar-sim [--seeds FIRST..END] [--steps N] [--samples N] [--states N] [--lying] [--trace]
 //! ```
 
 use ashlar_sim::sweep::{SweepOptions, SweepReport, formatted, sweep_seed};
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         Err(problem) => {
             eprintln!("ashlar-sim: {problem}");
             eprintln!("usage: ashlar-sim [--seeds FIRST..END] [--steps N] [--samples N]");
-            eprintln!("                  [--states N] [--lying]");
+            eprintln!("                  [--states N] [--lying] [--trace]");
             return ExitCode::from(2);
         }
     };
@@ -58,6 +58,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--steps" => arguments.options.steps = number(&value()?)? as usize,
             "--samples" => arguments.options.samples = number(&value()?)? as usize,
             "--states" => arguments.states_wanted = number(&value()?)?,
+            "--trace" => arguments.options.trace = true,
             "--lying" => arguments.options.lying_device = true,
             _ => return Err(format!("unknown option {word}")),
         }
@@ -98,7 +99,11 @@ fn run(arguments: &Arguments) -> Result<(SweepReport, u64), String> {
                 }
                 Err(reason) => {
                     stop.store(true, Ordering::Relaxed);
-                    let again = format!("ashlar-sim --seeds {seed}..{}", seed + 1);
+                    let SweepOptions { steps, samples, .. } = arguments.options;
+                    let again = format!(
+                        "ashlar-sim --seeds {seed}..{} --steps {steps} --samples {samples}",
+                        seed + 1
+                    );
                     let mut failure = failure.lock().unwrap_or_else(|poison| poison.into_inner());
                     failure.get_or_insert(format!("seed {seed}: {reason}\nagain: {again}"));
                 }

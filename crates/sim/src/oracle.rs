@@ -7,8 +7,8 @@
 //! * (P1) there is one *j* with d ≤ j ≤ k such that all names, kinds and hard links are as after
 //!   operation j: name changes are never half, never out of order, and what was synced is there.
 //! * (P2) every sector of a file holds what some version of the file held there, not older than
-//!   the file's last sync nor than its last change of layout (truncate, punch) up to j.
-//! * (P3) the size is that of such a version.
+//!   the file's last sync, nor than what cleared that sector (truncate, punch) up to j.
+//! * (P3) the size is that of such a version, not older than the last cut up to j.
 //!
 //! Sectors, since a power cut may tear an unsynced overwrite; versions, since later writes need
 //! not wait for a sync to reach the device. What P2 leaves out is what must never show: older
@@ -16,10 +16,13 @@
 
 use crate::workload::{NAMES, Op, stamp};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Bytes that the device writes whole.
 const SECTOR: usize = 512;
+/// Unit of allocation.
+const BLOCK: usize = 4096;
 
 /// What a name refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,8 +42,8 @@ pub type Names = BTreeMap<String, Node>;
 struct Version {
     op: usize,
     content: Arc<Vec<u8>>,
-    /// The layout changed: older bytes must not come back where the change is in force.
-    layout: bool,
+    /// Bytes that lost their contents: older ones must not come back where this is in force.
+    cleared: Range<usize>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -48,6 +51,8 @@ struct File {
     versions: Vec<Version>,
     /// Operations that made it durable, ascending.
     synced: Vec<usize>,
+    /// The last operation that gave it a name or took one away.
+    named: usize,
 }
 
 /// The history of a program, and what follows from it.
@@ -90,6 +95,12 @@ impl Oracle {
         self.names.last().expect("the first state is always there")
     }
 
+    /// All names now.
+    #[must_use]
+    pub fn names_now(&self) -> &Names {
+        self.current()
+    }
+
     /// Where a path stands now.
     #[must_use]
     pub fn node(&self, path: usize) -> Option<Node> {
@@ -108,10 +119,12 @@ impl Oracle {
         let number = self.names.len();
         let mut names = (**self.names.last().expect("never empty")).clone();
         let mut durable = *self.durable.last().expect("never empty");
+        self.note_renamed(number, op);
         match *op {
             Op::Create(path) => {
-                let version = Version { op: number, content: Arc::default(), layout: true };
-                self.files.push(File { versions: vec![version], synced: Vec::new() });
+                let version = Version { op: number, content: Arc::default(), cleared: 0..0 };
+                let synced = Vec::new();
+                self.files.push(File { versions: vec![version], synced, named: number });
                 names.insert(NAMES[path].into(), Node::File(self.files.len() as u64 - 1));
             }
             Op::Mkdir(path) => {
@@ -120,26 +133,32 @@ impl Oracle {
             Op::Symlink(path) => {
                 names.insert(NAMES[path].into(), Node::Symlink);
             }
-            Op::Write { path, offset, length } => self.change(number, path, false, |content| {
+            Op::Write { path, offset, length } => self.change(number, path, 0..0, |content| {
                 let (start, end) = (offset as usize, (offset + length) as usize);
                 content.resize(content.len().max(end), 0);
                 stamp(number as u64, offset, &mut content[start..end]);
             }),
             Op::Truncate { path, size } => {
                 // Growing is like writing zeros: it may reach the log with the next writeback.
-                let shrinks = match self.node(path) {
-                    Some(Node::File(file)) => (size as usize) < self.content(file).len(),
-                    _ => false,
+                let size = size as usize;
+                let old = match self.node(path) {
+                    Some(Node::File(file)) => self.content(file).len(),
+                    _ => 0,
                 };
-                self.change(number, path, shrinks, |content| content.resize(size as usize, 0));
+                self.change(number, path, size..old.max(size), |content| content.resize(size, 0));
             }
-            Op::Punch { path, offset, length } => self.change(number, path, true, |content| {
-                let end = ((offset + length) as usize).min(content.len());
-                if let Some(hole) = content.get_mut(offset as usize..end) {
-                    hole.fill(0);
-                }
-            }),
-            Op::Allocate { path, offset, length } => self.change(number, path, false, |content| {
+            Op::Punch { path, offset, length } => {
+                let hole = offset as usize..(offset + length) as usize;
+                // Blocks punched in part are overwritten with zeros there, like any overwrite.
+                let whole = hole.start.next_multiple_of(BLOCK)..hole.end / BLOCK * BLOCK;
+                self.change(number, path, whole, |content| {
+                    let end = hole.end.min(content.len());
+                    if let Some(hole) = content.get_mut(hole.start..end) {
+                        hole.fill(0);
+                    }
+                });
+            }
+            Op::Allocate { path, offset, length } => self.change(number, path, 0..0, |content| {
                 content.resize(content.len().max((offset + length) as usize), 0);
             }),
             Op::Rename(from, to) => rename(&mut names, NAMES[from], NAMES[to]),
@@ -154,9 +173,10 @@ impl Oracle {
             }
             Op::Fsync(path) | Op::Fdatasync(path) => {
                 if let Some(Node::File(file)) = names.get(NAMES[path]) {
-                    self.files[*file as usize].synced.push(number);
+                    let file = &mut self.files[*file as usize];
+                    file.synced.push(number);
+                    durable = durable.max(file.named);
                 }
-                durable = number;
             }
             Op::SyncAll => {
                 self.files.iter_mut().for_each(|file| file.synced.push(number));
@@ -168,17 +188,37 @@ impl Oracle {
         self.durable.push(durable);
     }
 
+    /// The files whose names the operation changes.
+    fn note_renamed(&mut self, number: usize, op: &Op) {
+        let paths = match *op {
+            Op::Rename(from, to) | Op::Exchange(from, to) | Op::Link(from, to) => vec![from, to],
+            Op::Unlink(path) => vec![path],
+            _ => return,
+        };
+        for path in paths {
+            if let Some(Node::File(file)) = self.node(path) {
+                self.files[file as usize].named = number;
+            }
+        }
+    }
+
     /// Takes back the last [`record`](Self::record) of an operation that changed nothing.
     pub fn forget_last(&mut self) {
         self.names.pop();
         self.durable.pop();
     }
 
-    fn change(&mut self, op: usize, path: usize, layout: bool, act: impl FnOnce(&mut Vec<u8>)) {
+    fn change(
+        &mut self,
+        op: usize,
+        path: usize,
+        cleared: Range<usize>,
+        act: impl FnOnce(&mut Vec<u8>),
+    ) {
         let Some(Node::File(file)) = self.node(path) else { return };
         let mut content = (*self.content(file)).clone();
         act(&mut content);
-        let version = Version { op, content: Arc::new(content), layout };
+        let version = Version { op, content: Arc::new(content), cleared };
         self.files[file as usize].versions.push(version);
     }
 
@@ -247,28 +287,53 @@ impl Oracle {
     ) -> Result<(), String> {
         let file = &self.files[file as usize];
         let synced = file.synced.iter().rfind(|op| **op <= returned).copied().unwrap_or(0);
-        let layout = file.versions.iter().rfind(|v| v.layout && v.op <= candidate);
-        let floor = synced.max(layout.map_or(0, |version| version.op));
-        let first = file.versions.iter().rposition(|version| version.op <= floor).unwrap_or(0);
+        let first = file.versions.iter().rposition(|version| version.op <= synced).unwrap_or(0);
         let window: Vec<_> = file.versions[first..].iter().filter(|v| v.op <= last).collect();
-        if !window.iter().any(|version| version.content.len() == content.len()) {
-            let sizes: Vec<_> = window.iter().map(|version| version.content.len()).collect();
+        let in_force = |v: &&Version| v.op <= candidate && !v.cleared.is_empty();
+        let cut = window.iter().copied().rfind(|v| in_force(v) && v.cleared.end > v.content.len());
+        // A cut leaves alone what was shorter on the device.
+        let allowed = |v: &&&Version| {
+            cut.is_none_or(|cut| v.op >= cut.op || v.content.len() <= cut.content.len())
+        };
+        let sizes: Vec<_> = window.iter().filter(allowed).map(|v| v.content.len()).collect();
+        if !sizes.contains(&content.len()) {
             return Err(format!("P3: size {} is none of {sizes:?}", content.len()));
         }
         for (index, sector) in content.chunks(SECTOR).enumerate() {
-            let at = index * SECTOR;
-            if !window.iter().any(|version| sector_fits(&version.content, at, sector)) {
-                let ops: Vec<_> = window.iter().map(|version| version.op).collect();
-                let older = file.versions.iter().find(|v| sector_fits(&v.content, at, sector));
+            let range = index * SECTOR..index * SECTOR + sector.len();
+            let clears = |v: &&Version| v.cleared.start < range.end && range.start < v.cleared.end;
+            let clearing = window.iter().copied().rfind(|v| in_force(v) && clears(v));
+            let whole = clearing
+                .filter(|v| v.cleared.start <= range.start && range.end <= v.cleared.end)
+                .map_or(0, |version| version.op);
+            let allowed: Vec<_> = window.iter().copied().filter(|v| v.op >= whole).collect();
+            let fits = allowed.iter().any(|v| sector_fits(&v.content, range.start, sector));
+            // Where a cleared range ends inside the sector, both sides have their own history.
+            let pieced = || clearing.is_some() && bytes_fit(&allowed, range.start, sector);
+            if !fits && !pieced() {
+                let ops: Vec<_> = allowed.iter().map(|version| version.op).collect();
+                let older =
+                    file.versions.iter().find(|v| sector_fits(&v.content, range.start, sector));
                 let origin = match older {
                     Some(version) => format!("it is of operation {}", version.op),
                     None => "no version ever held it".into(),
                 };
-                return Err(format!("P2: sector at {at} fits none of {ops:?}; {origin}"));
+                return Err(format!(
+                    "P2: sector at {} fits none of {ops:?}; {origin}",
+                    range.start
+                ));
             }
         }
         Ok(())
     }
+}
+
+fn bytes_fit(versions: &[&Version], at: usize, sector: &[u8]) -> bool {
+    let byte = |version: &Version, at: usize| version.content.get(at).copied().unwrap_or(0);
+    sector
+        .iter()
+        .enumerate()
+        .all(|(index, found)| versions.iter().any(|version| byte(version, at + index) == *found))
 }
 
 /// A version that ends inside the sector, or before it, is followed by zeros.

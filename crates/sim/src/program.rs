@@ -144,7 +144,13 @@ pub fn read_all(volume: &Arc<Volume>) -> Result<Found> {
     Ok(found)
 }
 
-fn walk(volume: &Arc<Volume>, dir: Ino, prefix: &str, depth: usize, found: &mut Found) -> Result<()> {
+fn walk(
+    volume: &Arc<Volume>,
+    dir: Ino,
+    prefix: &str,
+    depth: usize,
+    found: &mut Found,
+) -> Result<()> {
     let mut entries = Vec::new();
     volume.read_dir(dir, 0, &mut |entry| {
         if entry.name != *b"." && entry.name != *b".." {

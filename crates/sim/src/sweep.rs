@@ -26,11 +26,13 @@ pub struct SweepOptions {
     pub nested_every: usize,
     /// The device's flushes are lies: the sweep must fail.
     pub lying_device: bool,
+    /// Tell each operation, and the names after it.
+    pub trace: bool,
 }
 
 impl Default for SweepOptions {
     fn default() -> Self {
-        Self { steps: 60, samples: 8, nested_every: 8, lying_device: false }
+        Self { steps: 60, samples: 8, nested_every: 8, lying_device: false, trace: false }
     }
 }
 
@@ -63,7 +65,7 @@ pub fn sweep_seed(base: &Image, seed: u64, options: &SweepOptions) -> Result<Swe
     let device = SimDevice::new(VOLUME_BYTES, base.clone());
     let device = Arc::new(if options.lying_device { device.lying() } else { device });
     let mut oracle = Oracle::default();
-    let ends = run_program(&device, &mut oracle, seed, options.steps)?;
+    let ends = run_program(&device, &mut oracle, seed, options)?;
     let history = device.history();
     let mut states = CrashStates::new(device.base(), &history);
     let mut random = Rng::with_seed(seed ^ 0x5eed);
@@ -106,15 +108,19 @@ fn run_program(
     device: &Arc<SimDevice>,
     oracle: &mut Oracle,
     seed: u64,
-    steps: usize,
+    options: &SweepOptions,
 ) -> Result<Vec<usize>, String> {
     let volume = mount(Arc::clone(device))?;
     let mut random = Rng::with_seed(seed);
     let mut ends = vec![0];
-    for _ in 0..steps {
+    for _ in 0..options.steps {
         let op = draw(&mut random);
         step(&volume, oracle, &op).map_err(|error| format!("{op:?} failed: {error}"))?;
         ends.push(device.event_count());
+        if options.trace {
+            let events = device.event_count();
+            eprintln!("{} {op:?}, {events} events: {:?}", oracle.len(), oracle.names_now());
+        }
     }
     Ok(ends)
 }
