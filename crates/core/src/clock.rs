@@ -10,22 +10,18 @@ pub trait Clock: Send + Sync + fmt::Debug {
     fn now(&self) -> Timestamp;
 }
 
-/// The operating system's clock.
+/// The operating system's clock, as of its last tick: what the kernel's file systems use. Cheap to
+/// ask, and what happens within a tick shares one time, so that most overwrites leave the inode as
+/// it is logged.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        match std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH) {
-            Ok(since) => Timestamp {
-                seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-                nanoseconds: since.subsec_nanos(),
-            },
-            // A clock that is set before 1970 is not worth more than the second.
-            Err(before) => Timestamp {
-                seconds: i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |s| -s),
-                nanoseconds: 0,
-            },
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        Timestamp {
+            seconds: now.tv_sec,
+            nanoseconds: u32::try_from(now.tv_nsec).unwrap_or_default(),
         }
     }
 }

@@ -340,16 +340,41 @@ impl Store {
         }
         self.write_queued(&mut writer, Finish::Flush)?;
         drop(writer);
-        self.space.release(self.log.proof());
-        if self.background {
-            self.wishes.lock().proof = true;
-            self.wake.notify_one();
-        }
+        self.after_flush();
         Ok(())
     }
 
-    /// Makes everything committed, and everything written to the device, durable, even where
-    /// nothing was logged: data overwritten in place.
+    /// Makes everything committed, and everything written to the device, durable: also data that
+    /// was overwritten in place and of which no record speaks. Where none is waiting, none is
+    /// written, and this costs a flush and nothing else.
+    ///
+    /// # Errors
+    /// As [`Self::sync`].
+    pub fn flush(&self) -> Result<()> {
+        self.check_writable()?;
+        let mut writer = self.log.lock_writer();
+        {
+            let mut live = self.live.write();
+            if !live.open.is_empty() {
+                self.log.close(&mut live.open);
+            }
+        }
+        self.write_queued(&mut writer, Finish::Flush)?;
+        drop(writer);
+        self.after_flush();
+        Ok(())
+    }
+
+    /// What a flush sets free.
+    fn after_flush(&self) {
+        self.space.release(self.log.proof());
+        if self.background && (self.log.has_unproven_sums() || self.space.has_deferred()) {
+            self.wishes.lock().proof = true;
+            self.wake.notify_one();
+        }
+    }
+
+    /// As [`Self::flush`], and a record is written in any case: it proves what was flushed before.
     ///
     /// # Errors
     /// As [`Self::sync`].

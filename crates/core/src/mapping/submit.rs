@@ -75,10 +75,14 @@ impl Writer<'_> {
         let mut segments = self.segments(ioends, disk_size, end);
         let total: u64 = ioends.iter().map(|ioend| ioend.length).sum();
         let small = total <= ATTACH_BYTES_MAX;
+        // Overwrites that no record follows go straight to the device: a flush is all they need.
+        let logged = end > disk_size
+            || ioends.iter().any(is_fresh)
+            || self.file.inode.state()?.unlogged != Unlogged::empty();
         let travels = |ioend: &Ioend<'_>| {
             small
                 && !ioend.flags.contains(IoendFlags::DIRECT)
-                && (is_fresh(ioend) || self.mode == WritebackMode::Durable)
+                && (is_fresh(ioend) || (logged && self.mode == WritebackMode::Durable))
         };
         let (attached, written): (Vec<&Ioend<'_>>, Vec<&Ioend<'_>>) =
             ioends.iter().partition(|ioend| travels(ioend));

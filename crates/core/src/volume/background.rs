@@ -161,7 +161,7 @@ impl Volume {
         let lsn = self.store.last_lsn();
         match due {
             Some(due) => {
-                self.store.sync_now()?;
+                self.store.flush()?;
                 self.overwrites.settle(due);
             }
             None => self.store.sync(lsn)?,
@@ -187,7 +187,7 @@ impl Volume {
     pub(crate) fn sync_flush(&self) -> Result<()> {
         let due = self.overwrites.due();
         let lsn = self.store.last_lsn();
-        self.store.sync_now()?;
+        self.store.flush()?;
         if let Some(due) = due {
             self.overwrites.settle(due);
         }

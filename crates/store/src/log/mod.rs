@@ -168,6 +168,7 @@ impl Log {
     }
 
     /// Writes everything queued, in one device batch, with one flush at its end if asked for.
+    /// With nothing queued that is a flush alone, and no proof comes of it.
     pub(crate) fn write_queued(
         &self,
         writer: &mut Writer,
