@@ -191,6 +191,8 @@ impl Oracle {
     /// The files whose names the operation changes.
     fn note_renamed(&mut self, number: usize, op: &Op) {
         let paths = match *op {
+            // Renaming a file to itself changes nothing.
+            Op::Rename(from, to) if self.node(from) == self.node(to) => return,
             Op::Rename(from, to) | Op::Exchange(from, to) | Op::Link(from, to) => vec![from, to],
             Op::Unlink(path) => vec![path],
             _ => return,
