@@ -222,7 +222,9 @@ impl<'a> MapEdit<'a> {
     /// What reading the tree returns.
     pub(crate) fn convert(&mut self, range: Range<u64>) -> Result<()> {
         let mut at = range.start;
-        while let Some(extent) = self.at_or_behind(at)?.filter(|e| e.start < range.end) {
+        while at < range.end {
+            let next = self.at_or_behind(at)?.filter(|extent| extent.start < range.end);
+            let Some(extent) = next else { break };
             let piece = extent.cut(&(at..range.end));
             at = piece.end();
             if piece.is_unwritten() {

@@ -48,11 +48,22 @@ pub(crate) fn volume() -> Arc<Volume> {
     Volume::mount(device(64), &options()).unwrap()
 }
 
-/// Unmounts and mounts again.
+/// Unmounts, checks everything on the device, and mounts again.
 pub(crate) fn remount(volume: &Arc<Volume>, options: &MountOptions) -> Arc<Volume> {
     let device = Arc::clone(volume.store.device());
     volume.unmount().unwrap();
+    fsck(&device);
     Volume::mount(device, options).unwrap()
+}
+
+/// The checker, which shares no code with this crate, finds nothing wrong.
+#[track_caller]
+pub(crate) fn fsck(device: &Arc<dyn Device>) {
+    let mut findings = Vec::new();
+    let mut note = |finding: &ashlar_check::Finding| findings.push(finding.to_string());
+    let options = ashlar_check::CheckOptions { on_finding: &mut note, ..Default::default() };
+    let report = ashlar_check::check(&**device, options).unwrap();
+    assert_eq!((report.exit_code(), report.warnings), (0, 0), "{findings:#?}");
 }
 
 pub(crate) fn make(volume: &Volume, dir: Ino, name: &str) -> Ino {
