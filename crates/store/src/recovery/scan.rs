@@ -12,6 +12,8 @@ use ashlar_format::log::{HEADER_BYTES, Record};
 use ashlar_format::superblock::LogTail;
 use std::ops::Range;
 
+/// Bytes read at first: most volumes were unmounted cleanly and have next to nothing to replay.
+const FIRST_WINDOW_BYTES: u64 = 64 << 10;
 /// Bytes read ahead of the record being looked at.
 const WINDOW_BYTES: u64 = 1 << 20;
 const _: () = assert!(WINDOW_BYTES >= RECORD_BYTES_MAX as u64);
@@ -97,17 +99,18 @@ impl Ring<'_> {
     /// Bytes at a position of the ring; `length` is at most the window's.
     fn read(&mut self, position: u64, length: u64) -> Result<&[u8]> {
         if position < self.window.start || position + length > self.window.end {
-            self.fill(position)?;
+            let first = self.window.is_empty() && length <= FIRST_WINDOW_BYTES;
+            self.fill(position, if first { FIRST_WINDOW_BYTES } else { WINDOW_BYTES })?;
         }
         let at = (position - self.window.start) as usize;
         Ok(&self.buf[at..at + length as usize])
     }
 
-    fn fill(&mut self, position: u64) -> Result<()> {
+    fn fill(&mut self, position: u64, ahead: u64) -> Result<()> {
         let size = self.geometry.log_bytes();
         // Down to a block, so that any sector size can be read, and a block more at the end.
         let start = position / BLOCK_BYTES * BLOCK_BYTES;
-        let length = (WINDOW_BYTES + 2 * BLOCK_BYTES).min(size);
+        let length = (ahead + 2 * BLOCK_BYTES).min(size);
         self.buf = AlignedBuf::new_zeroed(length as usize);
         let mut done = 0;
         while done < length {
