@@ -195,6 +195,15 @@ impl Stage {
         Fd(answer.unwrap_or(-1))
     }
 
+    /// open(2) of what a descriptor refers to, through /proc.
+    pub fn reopen(&self, fd: &Fd, flags: i32) -> Fd {
+        let bytes = path(&format!("/proc/thread-self/fd/{}", fd.0));
+        let mut args = [int(libc::AT_FDCWD), Arg::In(&bytes), int(flags), int(0)];
+        let answer = call(libc::SYS_openat, &mut args);
+        let _ = self.outcome("reopen()", answer.map(|_| 0));
+        Fd(answer.unwrap_or(-1))
+    }
+
     /// openat(2) below another descriptor.
     pub fn openat(&self, dir: &Fd, name: &str, flags: i32, mode: u32) -> Fd {
         let bytes = path(name);

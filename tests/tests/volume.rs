@@ -10,24 +10,60 @@ use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 const SMALL: u64 = 64 << 20;
 
-/// Free blocks as statfs(2) says, after everything is written.
+/// Makes all names durable. syncfs(2) would report every failed write that nobody has seen yet,
+/// and does not reach servers of image files.
+fn sync_names(mount: &Path) {
+    File::open(mount).and_then(|root| root.sync_all()).expect("the root can be synced");
+}
+
+/// Free blocks as statfs(2) says.
 fn free_blocks(mount: &Path) -> u64 {
-    run_ok(Command::new("sync").arg("-f").arg(mount));
+    // The kernel writes back what it has; an earlier ENOSPC may be reported here.
+    run(Command::new("sync").arg("-f").arg(mount));
+    sync_names(mount);
     let text = run_ok(Command::new("stat").args(["-f", "-c", "%f"]).arg(mount));
     text.trim().parse().expect("stat prints a number")
 }
 
+/// Waits until `before` blocks are free again, but for a few that trees may keep.
+///
+/// Closed files leave the kernel, and unnamed ones the volume, a little later.
+fn wait_for_space(mount: &Path, before: u64) {
+    let start = Instant::now();
+    loop {
+        let free = free_blocks(mount);
+        if free + 64 >= before {
+            return;
+        }
+        let patience = Duration::from_secs(10);
+        assert!(start.elapsed() < patience, "{free} blocks free, {before} before");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Compares lists line by line.
+fn assert_same_lines(one: &str, other: &str, when: &str) {
+    let pairs = one.lines().zip(other.lines());
+    let different: Vec<_> = pairs.filter(|(one, other)| one != other).collect();
+    assert!(one == other, "{when}: {different:#?}");
+}
+
 /// Writes until the volume is full; returns the bytes written.
+///
+/// The kernel takes bytes into its cache without asking the server, so a full volume may show
+/// only when they are written back: sync now and then.
 fn fill(path: &Path, piece: usize) -> u64 {
     let mut file = File::create(path).expect("a new file can be made");
     let bytes = vec![0xa5; piece];
     let mut written = 0;
     loop {
-        match file.write(&bytes) {
-            Ok(count) => written += count as u64,
+        let written_back = file.write_all(&bytes).and_then(|()| file.sync_data());
+        match written_back {
+            Ok(()) => written += piece as u64,
             Err(error) => {
                 assert_eq!(error.raw_os_error(), Some(libc::ENOSPC), "{error}");
                 return written;
@@ -47,23 +83,22 @@ fn full_volume_can_be_emptied_and_leaks_nothing() {
     let before = free_blocks(mount);
     for round in 0..3 {
         let big = mount.join(format!("big{round}"));
-        let written = fill(&big, 100_000 * (round + 1));
+        let written = fill(&big, 700_000 * (round + 1));
         assert!(written > SMALL / 2, "{written} bytes fit");
         let full = OpenOptions::new().write(true).open(&big).expect("it is there");
-        full.write_all_at(&[1; 4096], 0).expect("an overwrite needs no space");
+        full.write_all_at(&[1; 4096], 8192).expect("an overwrite needs no space");
         full.sync_all().expect("what was accepted can be synced");
         // Names still go, and so does the space.
         fs::rename(&big, mount.join("other")).expect("a rename needs little");
         fs::remove_file(mount.join("other")).expect("a full volume can unlink");
         drop(full);
-        let after = free_blocks(mount);
-        assert!(after + 64 >= before, "round {round}: {after} blocks free, {before} before");
+        wait_for_space(mount, before);
     }
 }
 
 #[test]
 fn volume_full_of_small_files_can_be_emptied() {
-    let volume = Ashlar::create_sized("small-files", 32 << 20, "");
+    let mut volume = Ashlar::create_sized("small-files", 32 << 20, "");
     let mount = volume.path();
     let before = free_blocks(mount);
     let mut count = 0;
@@ -76,10 +111,11 @@ fn volume_full_of_small_files_can_be_emptied() {
     };
     assert_eq!(error.raw_os_error(), Some(libc::ENOSPC), "{error}");
     assert!(count > 2000, "{count} files fit");
-    run_ok(Command::new("sync").arg("-f").arg(mount));
     script(mount, "find . -type f -delete; ls -A | wc -l | grep -qx 0");
-    let after = free_blocks(mount);
-    assert!(after + 64 >= before, "{after} blocks free, {before} before");
+    // Nodes that the trees no longer need are free after a checkpoint.
+    volume.unmount();
+    volume.mount();
+    wait_for_space(volume.path(), before);
 }
 
 #[test]
@@ -90,7 +126,8 @@ fn sparse_and_allocated_files_give_their_space_back() {
     script(
         mount,
         r#"
-        truncate -s 1T sparse; fallocate -l 20M allocated; fallocate -n -l 8M behind
+        truncate -s 1T sparse; fallocate -l 20M allocated; touch behind
+        fallocate -n -l 8M behind
         for at in $(seq 0 64 1000); do printf x | dd of=sparse bs=1 seek=${at}M conv=notrunc \
             status=none; done
         fallocate -p -o 4096 -l 8M allocated; truncate -s 5M allocated
@@ -98,14 +135,13 @@ fn sparse_and_allocated_files_give_their_space_back() {
         sync -f .; rm sparse allocated behind; rm -f too-much
         "#,
     );
-    let after = free_blocks(mount);
-    assert!(after + 64 >= before, "{after} blocks free, {before} before");
+    wait_for_space(mount, before);
 }
 
 #[test]
 fn everything_is_there_after_a_remount() {
     let mut volume = Ashlar::create("remount");
-    let list = "find . -mindepth 1 -printf '%p %y %m %n %U %G %s %T@ %A@ %l\n' | sort; \
+    let list = "find . -mindepth 1 -printf '%p %y %m %n %U %G %s %T@ %l\n' | sort; \
                 getfattr -R -d -m - . 2> /dev/null; getfacl -R -n . ; find . -type f | sort | \
                 xargs cksum; lsattr -R . 2> /dev/null | grep -v '^$'";
     script(
@@ -125,10 +161,10 @@ fn everything_is_there_after_a_remount() {
     volume.unmount();
     volume.check();
     volume.mount();
-    assert_eq!(script(volume.path(), list), before);
+    assert_same_lines(&script(volume.path(), list), &before, "after a remount");
     volume.kill();
     volume.mount();
-    assert_eq!(script(volume.path(), list), before);
+    assert_same_lines(&script(volume.path(), list), &before, "after a kill");
     script(volume.path(), "chattr -a old; rm -rf ./*");
 }
 
@@ -138,6 +174,7 @@ fn read_only_mount_changes_not_one_byte() {
     script(volume.path(), "mkdir d; echo content > d/f; ln -s f d/l");
     // An unclean volume: its log is replayed in memory.
     run_ok(Command::new("sync").arg("-f").arg(volume.path()));
+    sync_names(volume.path());
     volume.kill();
     let before = fs::read(volume.image()).expect("an image can be read");
     volume.set_options("ro");
@@ -166,7 +203,7 @@ fn image_in_use_is_refused() {
     let second = run(ashlar().arg("mount").arg(volume.image()).arg(elsewhere.path()));
     assert!(!second.status.success(), "mounted twice");
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
-    assert!(said.contains("in use") || said.contains("busy"), "{said}");
+    assert!(said.contains("another process holds it"), "{said}");
     let mkfs = run(ashlar().args(["mkfs", "--force", "--size", "64M"]).arg(volume.image()));
     assert!(!mkfs.status.success(), "formatted while mounted");
 }
@@ -189,8 +226,8 @@ fn unnamed_files_give_their_space_back_after_a_kill() {
     volume.kill();
     drop(open);
     volume.mount();
-    let after = free_blocks(volume.path());
-    assert!(after + 64 >= before, "{after} blocks free, {before} before");
+    // They go in the background, so that mounting does not wait for them.
+    wait_for_space(volume.path(), before);
 }
 
 #[test]

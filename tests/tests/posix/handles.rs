@@ -50,11 +50,9 @@ pub(crate) fn rows(t: &mut Table) {
                let b = s.rw("b"); s.rename("a", "b"); s.pwrite(&b, b"lost", 0);
                s.fsync(&b); s.pread(&b, 9, 0); s.pread(&s.ro("b"), 9, 0) }
            "descriptor_through_proc" { s.file("f", b"data"); let f = s.rw("f");
-               let again = s.open(&format!("/proc/thread-self/fd/{}", f.number()), O_RDWR, 0);
-               s.read(&again,
-               9); s.unlink("f"); let third = s.open(&format!("/proc/thread-self/fd/{}", f.number()),
-               O_RDWR, 0); s.read(&third, 9) }
-           "fcntl_flags" { s.file("f", b""); let f = s.rw("f"); s.fcntl(&f, F_GETFD, 0);
+            let again = s.reopen(&f, O_RDWR); s.read(&again, 9); s.unlink("f");
+            let third = s.reopen(&f, O_RDWR); s.read(&third, 9) }
+        "fcntl_flags" { s.file("f", b""); let f = s.rw("f"); s.fcntl(&f, F_GETFD, 0);
                s.fcntl(&f, libc::F_SETFD, 1); s.fcntl(&f, F_GETFD, 0);
                s.fcntl(&f, F_GETFL, 0); s.fcntl(&f, libc::F_SETFL, O_NONBLOCK.into());
                s.fcntl(&f, F_GETFL, 0); s.pread(&f, 1, 0) }
