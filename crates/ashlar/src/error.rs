@@ -94,7 +94,8 @@ pub(crate) mod errno {
         ($($name:ident)*) => { $(pub(crate) const $name: Errno = Errno(libc::$name);)* };
     }
     numbers! {
-        EBADF EBUSY EEXIST EINVAL EISDIR ELOOP ENAMETOOLONG ENOENT ENOTDIR ENOTEMPTY EOPNOTSUPP EPERM
+        EBADF EBUSY EEXIST EINVAL EISDIR ELOOP ENAMETOOLONG ENOENT ENOTDIR ENOTEMPTY
+        EOPNOTSUPP EPERM
     }
 }
 

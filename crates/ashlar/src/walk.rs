@@ -74,8 +74,11 @@ pub(crate) fn find(volume: &Volume, path: &Path, follow: Follow) -> Result<Attr,
     }
 }
 
-/// As [`find`], but also says where, and a missing last component is no error.
-pub(crate) fn find_or_place<'p>(
+/// The place of a file that is to be opened, and created if it is missing (`None`).
+///
+/// A name with a slash behind it is `EISDIR`, whatever is there: only a directory could be made
+/// with it.
+pub(crate) fn find_to_create<'p>(
     volume: &Volume,
     path: &'p Path,
     follow: Follow,
@@ -87,6 +90,10 @@ pub(crate) fn find_or_place<'p>(
             let attr = volume.getattr(walk.dir)?;
             return Ok((walk.into_place(last), Some(attr)));
         };
+        let dots = matches!(&walk.path[name.clone()], b"." | b"..");
+        if name.end < walk.path.len() && !dots {
+            return Err(errno::EISDIR.into());
+        }
         let attr = match walk.lookup(&name) {
             Ok(attr) => attr,
             Err(cause) if cause.errno() == errno::ENOENT => {
@@ -98,6 +105,14 @@ pub(crate) fn find_or_place<'p>(
             return Ok((walk.into_place(last), Some(attr)));
         }
     }
+}
+
+/// Refuses what no kernel would even get to see. An operation on two paths asks for both first.
+pub(crate) fn check_bytes(path: &Path) -> Result<(), Cause> {
+    if path.as_os_str().as_encoded_bytes().contains(&0) {
+        return Err(Cause::Rule(errno::EINVAL, "the path contains a zero byte"));
+    }
+    Ok(())
 }
 
 /// A walk under way: what is left of the path, from the directory reached.
@@ -113,15 +128,13 @@ struct Walk<'v, 'p> {
 
 impl<'v, 'p> Walk<'v, 'p> {
     fn new(volume: &'v Volume, path: &'p Path) -> Result<Walk<'v, 'p>, Cause> {
+        check_bytes(path)?;
         let path = path.as_os_str().as_encoded_bytes();
         if path.is_empty() {
             return Err(Cause::Rule(errno::ENOENT, "the path is empty"));
         }
         if path.len() > PATH_BYTES_MAX {
             return Err(Cause::Rule(errno::ENAMETOOLONG, "the path is longer than 4095 bytes"));
-        }
-        if path.contains(&0) {
-            return Err(Cause::Rule(errno::EINVAL, "the path contains a zero byte"));
         }
         Ok(Walk { volume, dir: Ino::ROOT, path: Cow::Borrowed(path), walked: 0, symlinks: 0 })
     }

@@ -130,16 +130,20 @@ impl File {
     /// Cuts the file off at `size` bytes, or lets it grow to that size with a hole.
     ///
     /// # Errors
-    /// `EBADF` if not opened for writing; `EFBIG` beyond 2^63 - 1; `EPERM` if the file is
+    /// `EINVAL` if not opened for writing; `EFBIG` beyond 2^63 - 1; `EPERM` if the file is
     /// immutable or append-only; `ENOSPC`, `EROFS`, `EIO`.
     ///
     /// # Durability
     /// After [`sync_data`](File::sync_data); all or nothing.
     #[doc(alias = "ftruncate")]
     pub fn set_len(&self, size: u64) -> Result<()> {
-        self.check_writable()
-            .and_then(|()| Ok(self.file.set_len(size)?))
-            .map_err(Cause::when("change the size of the file"))
+        let cut = || -> Result<(), Cause> {
+            if !self.access.write {
+                return Err(Cause::Rule(errno::EINVAL, "it was not opened for writing"));
+            }
+            Ok(self.file.set_len(size)?)
+        };
+        cut().map_err(Cause::when("change the size of the file"))
     }
 
     /// Attributes of the file.

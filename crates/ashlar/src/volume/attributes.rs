@@ -117,12 +117,12 @@ impl Volume {
     /// Whether a path leads to something; symbolic links are followed.
     ///
     /// # Errors
-    /// Whatever keeps this from being known: `ELOOP`, `ENAMETOOLONG`, `EIO`, `EUCLEAN`.
+    /// Whatever keeps this from being known: `ENOTDIR`, `ELOOP`, `ENAMETOOLONG`, `EIO`, `EUCLEAN`.
     pub fn exists(&self, path: impl AsRef<Path>) -> Result<bool> {
         let path = path.as_ref();
         match self.find(path, Follow::Yes) {
             Ok(_) => Ok(true),
-            Err(cause) if matches!(cause.errno(), errno::ENOENT | errno::ENOTDIR) => Ok(false),
+            Err(cause) if cause.errno() == errno::ENOENT => Ok(false),
             Err(cause) => Err(Cause::at("examine", path)(cause)),
         }
     }

@@ -160,10 +160,18 @@ impl Volume {
     pub fn hard_link(&self, original: impl AsRef<Path>, link: impl AsRef<Path>) -> Result<()> {
         let (original, link) = (original.as_ref(), link.as_ref());
         let make = || -> Result<(), Cause> {
+            walk::check_bytes(link)?;
             let attr = self.find(original, Follow::No)?;
             let (dir, name) = self.free_name(link, Slash::Forbidden)?;
             if attr.kind == FileKind::Directory {
-                return Err(Cause::Rule(errno::EPERM, "a directory has one name only"));
+                // That the name is taken comes first.
+                return Err(match self.core.lookup(dir, &name) {
+                    Ok(_) => errno::EEXIST.into(),
+                    Err(error) if error.errno() == libc::ENOENT => {
+                        Cause::Rule(errno::EPERM, "a directory has one name only")
+                    }
+                    Err(error) => error.into(),
+                });
             }
             self.core.link(attr.ino, dir, &name)?;
             Ok(())
@@ -182,6 +190,7 @@ impl Volume {
     pub fn symlink(&self, target: impl AsRef<Path>, link: impl AsRef<Path>) -> Result<()> {
         let (target, link) = (target.as_ref().as_os_str().as_encoded_bytes(), link.as_ref());
         let make = || -> Result<(), Cause> {
+            walk::check_bytes(link)?;
             check_target(target)?;
             let (dir, name) = self.free_name(link, Slash::Forbidden)?;
             let new =
@@ -305,6 +314,7 @@ impl Volume {
         if flags.contains(exclusive) {
             return Err(Cause::Rule(errno::EINVAL, "NOREPLACE and EXCHANGE exclude each other"));
         }
+        walk::check_bytes(to)?;
         let source = walk::place(&self.core, from)?;
         let target = walk::place(&self.core, to)?;
         let Last::Name(name) = source.last else { return Err(errno::EBUSY.into()) };
@@ -314,17 +324,20 @@ impl Volume {
         };
         if source.slash || target.slash {
             let attr = self.core.lookup(source.dir, &name)?;
-            if flags.contains(RenameFlags::NOREPLACE)
-                && self.core.lookup(target.dir, &new_name).is_ok()
-            {
-                return Err(errno::EEXIST.into());
-            }
-            let swaps = flags.contains(RenameFlags::EXCHANGE);
-            if attr.kind != FileKind::Directory && (source.slash || !swaps) {
-                return Err(errno::ENOTDIR.into());
-            }
+            let found = match self.core.lookup(target.dir, &new_name) {
+                Err(error) if error.errno() == libc::ENOENT => None,
+                found => Some(found?.kind),
+            };
+            let slashes = (source.slash, target.slash);
+            check_slashes(attr.kind, found, slashes, flags)?;
         }
-        Ok(self.core.rename(&self.caller, source.dir, &name, target.dir, &new_name, flags)?)
+        let renamed =
+            self.core.rename(&self.caller, source.dir, &name, target.dir, &new_name, flags);
+        renamed.map_err(|error| match self.core.lookup(source.dir, &name) {
+            // What is wrong with the old name comes first.
+            Err(first) if error.errno() == libc::ENAMETOOLONG => first.into(),
+            _ => error.into(),
+        })
     }
 }
 
@@ -333,6 +346,29 @@ impl Volume {
 enum Slash {
     Allowed,
     Forbidden,
+}
+
+/// Only a directory may have a slash behind its name, before or after it is renamed.
+fn check_slashes(
+    source: FileKind,
+    target: Option<FileKind>,
+    (source_slash, target_slash): (bool, bool),
+    flags: RenameFlags,
+) -> Result<(), Cause> {
+    let exchange = flags.contains(RenameFlags::EXCHANGE);
+    if flags.contains(RenameFlags::NOREPLACE) && target.is_some() {
+        return Err(errno::EEXIST.into());
+    }
+    if exchange {
+        let target = target.ok_or(errno::ENOENT)?;
+        if target != FileKind::Directory && target_slash {
+            return Err(errno::ENOTDIR.into());
+        }
+    }
+    if source != FileKind::Directory && (source_slash || (target_slash && !exchange)) {
+        return Err(errno::ENOTDIR.into());
+    }
+    Ok(())
 }
 
 fn check_target(target: &[u8]) -> Result<(), Cause> {

@@ -233,7 +233,7 @@ impl Volume {
         };
         loop {
             let (ino, fresh) = if options.creates() {
-                let (place, found) = walk::find_or_place(&self.core, path, follow)?;
+                let (place, found) = walk::find_to_create(&self.core, path, follow)?;
                 match self.found_or_created(&place, found, options)? {
                     Some(target) => target,
                     // Somebody else was faster: look again.
@@ -259,10 +259,10 @@ impl Volume {
         found: Option<Attr>,
         options: OpenOptions,
     ) -> Result<Option<(Ino, bool)>, Cause> {
-        let Last::Name(name) = &place.last else { return Err(errno::EISDIR.into()) };
-        if place.slash {
-            return Err(errno::EISDIR.into());
-        }
+        let Last::Name(name) = &place.last else {
+            let taken = if options.create_new { errno::EEXIST } else { errno::EISDIR };
+            return Err(taken.into());
+        };
         if let Some(attr) = found {
             if options.create_new {
                 return Err(errno::EEXIST.into());

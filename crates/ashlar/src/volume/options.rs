@@ -101,7 +101,8 @@ impl VolumeOptions {
         self
     }
 
-    /// User and group number of new files, and of a new volume's root. Default: the effective ones of the process.
+    /// User and group number of new files, and of a new volume's root. Default: the effective
+    /// ones of the process.
     pub fn owner(mut self, uid: u32, gid: u32) -> VolumeOptions {
         self.owner = (uid, gid);
         self
@@ -252,8 +253,9 @@ const NO_SIZE: Cause = Cause::Rule(errno::EINVAL, "a new volume needs a size");
 
 /// Gives an image file that is going to be overwritten its new size, unless somebody has it open.
 fn resize(path: &Path, size: u64) -> Result<(), Cause> {
-    // The device holds a lock as long as it is open.
-    let lock = FileDevice::open(path, OpenMode::default()).map_err(Cause::Device)?;
+    // The device holds a lock as long as it is open, and grows the file; shrinking is left.
+    let mode = OpenMode { create_size: Some(size), ..OpenMode::default() };
+    let lock = FileDevice::open(path, mode).map_err(Cause::Device)?;
     let resized = fs::File::options().write(true).open(path).and_then(|file| file.set_len(size));
     drop(lock);
     resized.map_err(Cause::Host)

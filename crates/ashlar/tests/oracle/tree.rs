@@ -106,9 +106,11 @@ fn our_tree(volume: &Volume) -> String {
     text
 }
 
+/// The paths of a directory's entries, but none that no longer is a path.
 fn sorted(mut names: Vec<std::ffi::OsString>, path: &Path) -> Vec<PathBuf> {
     names.sort();
-    names.into_iter().rev().map(|name| path.join(name)).collect()
+    let paths = names.into_iter().rev().map(|name| path.join(name));
+    paths.filter(|path| path.as_os_str().len() <= ashlar::PATH_BYTES_MAX).collect()
 }
 
 fn line(text: &mut String, path: &Path, facts: &Facts, content: &[u8]) {
