@@ -1,14 +1,15 @@
 //! A heap buffer whose start is aligned for direct I/O.
 //!
 //! Invariants (the `unsafe` blocks below cite them):
-//! * **B1** `start` came from the global allocator with exactly `layout(length)`, and is freed with
-//!   the same layout, once, in `drop`.
+//! * **B1** `start` came from [`pages`] if `length` is one page, else from the global allocator with
+//!   exactly `layout(length)`; it is given back to the same place, once, in `drop`.
 //! * **B2** All `length` bytes are initialised from allocation on (`alloc_zeroed`) and belong to
 //!   this value alone, so they follow the borrow of `self`.
 
 // The standard library has no aligned byte vector; this module wraps the allocator safely.
 #![allow(unsafe_code)]
 
+use crate::pages;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -37,6 +38,9 @@ impl AlignedBuf {
     /// `length` rounded up to the alignment exceeds `isize::MAX`.
     #[must_use]
     pub fn new_zeroed(length: usize) -> Self {
+        if length == pages::PAGE_BYTES {
+            return Self { start: pages::take(), length };
+        }
         let layout = layout(length);
         // SAFETY: `layout` never has size 0.
         let start = unsafe { alloc_zeroed(layout) };
@@ -59,6 +63,11 @@ fn layout(length: usize) -> Layout {
 
 impl Drop for AlignedBuf {
     fn drop(&mut self) {
+        if self.length == pages::PAGE_BYTES {
+            // SAFETY: B1.
+            unsafe { pages::give(self.start) };
+            return;
+        }
         // SAFETY: B1.
         unsafe { dealloc(self.start.as_ptr(), layout(self.length)) }
     }

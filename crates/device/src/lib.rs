@@ -34,6 +34,7 @@ mod device;
 mod error;
 mod file;
 mod memory;
+mod pages;
 mod topology;
 
 pub use buffer::{AlignedBuf, BUFFER_ALIGN};
