@@ -28,9 +28,7 @@ fn main() {
 
     let start = Instant::now();
     for name in &names {
-        let attr = volume
-            .create(&caller, Ino::ROOT, name, &NewInode::file(0o644))
-            .expect("create");
+        let attr = volume.create(&caller, Ino::ROOT, name, &NewInode::file(0o644)).expect("create");
         let file = volume.open(attr.ino, OpenFlags::read_write()).expect("open");
         file.write_at(0, &bytes, WriteFlags::default()).expect("write");
     }

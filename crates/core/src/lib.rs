@@ -31,6 +31,7 @@ mod types;
 mod volume;
 mod xattr;
 
+pub use ashlar_store::RecoveryReport;
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use error::{Error, ErrorKind, Result};
 pub use file::File;
@@ -40,7 +41,6 @@ pub use types::{
     WriteFlags, XattrMode,
 };
 pub use volume::{Atime, FormatOptions, Hold, MountOptions, Volume};
-pub use ashlar_store::RecoveryReport;
 
 #[cfg(test)]
 mod tests;

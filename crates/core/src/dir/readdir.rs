@@ -57,7 +57,8 @@ impl Volume {
         }
         let parent = self.parent(dir)?;
         for (name, ino, at) in [(&b"."[..], dir, DOT), (b"..", parent, DOT_DOT)] {
-            let entry = DirEntry { ino, kind: FileKind::Directory, name: name.to_vec(), cookie: at };
+            let entry =
+                DirEntry { ino, kind: FileKind::Directory, name: name.to_vec(), cookie: at };
             if cookie < at && emit(&entry).is_break() {
                 return Ok(());
             }

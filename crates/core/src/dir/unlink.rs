@@ -71,7 +71,12 @@ impl Volume {
     }
 
     /// The transaction. Both inode locks held exclusively.
-    fn remove_locked(&self, parent: &Arc<Inode>, key: &NameKey, inode: &Arc<Inode>) -> Result<Rest> {
+    fn remove_locked(
+        &self,
+        parent: &Arc<Inode>,
+        key: &NameKey,
+        inode: &Arc<Inode>,
+    ) -> Result<Rest> {
         let _writeback = inode.data_if_any().map(|data| data.writeback.lock());
         let map = inode.data_if_any().map(|data| data.map.lock());
         let (mut parent_state, mut state) = lock_two(parent, inode)?;

@@ -29,7 +29,10 @@ impl Ranges {
 
     /// Start of the first range behind `block`.
     pub(crate) fn next_start(&self, block: u64) -> Option<u64> {
-        self.map.range((std::ops::Bound::Excluded(block), std::ops::Bound::Unbounded)).next().map(|(start, _)| *start)
+        self.map
+            .range((std::ops::Bound::Excluded(block), std::ops::Bound::Unbounded))
+            .next()
+            .map(|(start, _)| *start)
     }
 
     /// Adds a range of which nothing is in yet.
@@ -101,7 +104,9 @@ impl MapState {
             match store.reserve(count) {
                 Ok(reservation) => break reservation,
                 // A part of a write is better than none.
-                Err(ashlar_store::Error::NoSpace { available, .. }) if (1..count).contains(&available) => {
+                Err(ashlar_store::Error::NoSpace { available, .. })
+                    if (1..count).contains(&available) =>
+                {
                     count = available;
                 }
                 Err(error) => return Err(error.into()),

@@ -66,7 +66,8 @@ impl Extent {
         let on_device = record.block.checked_add(count).is_some_and(|end| end <= block_count);
         let in_file = start.checked_add(count).is_some_and(|end| end <= FILE_BLOCKS_MAX);
         if !on_device || !in_file {
-            let problem = format!("{count} blocks from file block {start} leave the volume or file");
+            let problem =
+                format!("{count} blocks from file block {start} leave the volume or file");
             return Err(Corruption::new("extent record", record.block, problem).into());
         }
         Ok(Self { start, block: record.block, count, flags: record.flags })

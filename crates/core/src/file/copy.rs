@@ -17,13 +17,7 @@ impl File {
     /// `CrossDevice` (EXDEV) for another volume, `Invalid` (EINVAL) for ranges of one file that
     /// overlap, `TooLarge`; as [`File::read_at`] and [`File::write_at`] when nothing was copied.
     #[doc(alias = "copy_file_range")]
-    pub fn copy_range(
-        &self,
-        offset: u64,
-        to: &Self,
-        to_offset: u64,
-        length: u64,
-    ) -> Result<u64> {
+    pub fn copy_range(&self, offset: u64, to: &Self, to_offset: u64, length: u64) -> Result<u64> {
         self.copy_checked(offset, to, to_offset, length)
             .map_err(|error| error.in_op("copy_range").at(self.inode.ino))
     }
@@ -35,7 +29,10 @@ impl File {
             return Err(ErrorKind::CrossDevice.into());
         }
         let end = |start: u64| {
-            start.checked_add(length).filter(|end| *end <= FILE_BYTES_MAX).ok_or(ErrorKind::TooLarge)
+            start
+                .checked_add(length)
+                .filter(|end| *end <= FILE_BYTES_MAX)
+                .ok_or(ErrorKind::TooLarge)
         };
         let length = length.min(self.inode.size().saturating_sub(offset));
         let same = self.inode.ino == to.inode.ino;
@@ -47,9 +44,8 @@ impl File {
         let mut done = 0;
         while done < length {
             let want = (length - done).min(buf.len() as u64) as usize;
-            let copied = self
-                .read_checked(offset + done, &mut buf[..want])
-                .and_then(|read| match read {
+            let copied =
+                self.read_checked(offset + done, &mut buf[..want]).and_then(|read| match read {
                     0 => Ok(0),
                     read => to.write_at(to_offset + done, &buf[..read], WriteFlags::default()),
                 });

@@ -22,8 +22,7 @@ impl File {
     /// Waits for writers of the file, and for the device.
     #[doc(alias = "pread")]
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        self.read_checked(offset, buf)
-            .map_err(|error| error.in_op("read").at(self.inode.ino))
+        self.read_checked(offset, buf).map_err(|error| error.in_op("read").at(self.inode.ino))
     }
 
     pub(super) fn read_checked(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {

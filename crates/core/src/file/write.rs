@@ -14,8 +14,8 @@
 
 use crate::error::{ErrorKind, Result};
 use crate::file::File;
-use crate::inode::attr::without_set_ids;
 use crate::inode::Unlogged;
+use crate::inode::attr::without_set_ids;
 use crate::mapping::{DirectWriteOps, FileRef, ReadOps, WriteOps, ZeroOps};
 use crate::types::{InodeFlags, WriteFlags};
 use crate::volume::Volume;
@@ -93,7 +93,8 @@ impl File {
             return Ok(None);
         }
         let _lock = self.inode.lock.read();
-        if end > self.inode.size() || file.data.cache.is_dirty() || !is_written(file, offset, end)? {
+        if end > self.inode.size() || file.data.cache.is_dirty() || !is_written(file, offset, end)?
+        {
             return Ok(None);
         }
         self.begin_write(flags, false)?;

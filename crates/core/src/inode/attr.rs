@@ -39,8 +39,7 @@ impl Volume {
     #[doc(alias = "chown")]
     #[doc(alias = "utimensat")]
     pub fn setattr(&self, caller: &Caller, ino: Ino, change: &SetAttr) -> Result<Attr> {
-        self.change_attributes(caller, ino, change)
-            .map_err(|error| error.in_op("setattr").at(ino))
+        self.change_attributes(caller, ino, change).map_err(|error| error.in_op("setattr").at(ino))
     }
 
     fn change_attributes(&self, caller: &Caller, ino: Ino, change: &SetAttr) -> Result<Attr> {
@@ -129,9 +128,7 @@ fn check_change(inode: &Inode, state: &State, change: &SetAttr) -> Result<()> {
         || change.size.is_some()
         || set(change.atime)
         || set(change.mtime);
-    if flags.contains(InodeFlags::IMMUTABLE)
-        || (flags.contains(InodeFlags::APPEND) && guarded)
-    {
+    if flags.contains(InodeFlags::IMMUTABLE) || (flags.contains(InodeFlags::APPEND) && guarded) {
         return Err(Volume::not_permitted(inode.ino));
     }
     match (change.size, inode.kind) {

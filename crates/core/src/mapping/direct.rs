@@ -67,12 +67,7 @@ impl MappingOps for DirectWriteOps<'_> {
         }
     }
 
-    fn end(
-        &self,
-        _request: &MapRequest,
-        mapping: &Mapping,
-        outcome: Outcome,
-    ) -> iomap::Result<()> {
+    fn end(&self, _request: &MapRequest, mapping: &Mapping, outcome: Outcome) -> iomap::Result<()> {
         // Nothing was queued for the place that was granted.
         if mapping.flags.contains(MappingFlags::NEW) && outcome.written == 0 {
             let mut map = self.file.data.map.lock();

@@ -27,9 +27,7 @@ impl ReadOps<'_> {
             return Ok(mapping(first..end, MappingKind::Delalloc, cookie));
         }
         Ok(match file.find(&mut map, first)? {
-            Found::Extent(extent) => {
-                extent_mapping(&extent.cut(&(first..extent.end())), cookie)
-            }
+            Found::Extent(extent) => extent_mapping(&extent.cut(&(first..extent.end())), cookie),
             Found::Hole { end } => {
                 let end = end.min(map.next_promise(first));
                 mapping(first..end, MappingKind::Hole, cookie)

@@ -171,12 +171,7 @@ impl Writer<'_> {
     }
 
     /// Step 4.
-    fn commit(
-        &self,
-        segments: &mut [Segment],
-        attached: &[&Ioend<'_>],
-        end: u64,
-    ) -> Result<()> {
+    fn commit(&self, segments: &mut [Segment], attached: &[&Ioend<'_>], end: u64) -> Result<()> {
         let mut map = self.file.data.map.lock();
         let mut rest = segments;
         let mut attached = attached;
@@ -250,13 +245,7 @@ impl Writer<'_> {
 
     /// The disk size after a part of the batch was committed; `end` is the end of the file, read
     /// before the batch.
-    fn new_disk_size(
-        &self,
-        state: &State,
-        part: &[Segment],
-        last: bool,
-        end: u64,
-    ) -> Result<u64> {
+    fn new_disk_size(&self, state: &State, part: &[Segment], last: bool, end: u64) -> Result<u64> {
         let old = state.record.size;
         let written = part.last().map_or(0, |segment| segment.blocks.end * BLOCK_BYTES);
         let limit = match self.direct_end {
@@ -312,10 +301,7 @@ fn apply(
 }
 
 /// Attaches the bytes of ioends; returns them with their blocks.
-fn attach(
-    txn: &mut ashlar_store::Txn<'_>,
-    ioends: &[&Ioend<'_>],
-) -> Vec<(u64, SharedBytes)> {
+fn attach(txn: &mut ashlar_store::Txn<'_>, ioends: &[&Ioend<'_>]) -> Vec<(u64, SharedBytes)> {
     let mut travelling = Vec::with_capacity(ioends.len());
     for ioend in ioends {
         let mut block = ioend.addr / BLOCK_BYTES;

@@ -40,12 +40,7 @@ impl WriteOps<'_> {
     }
 
     /// Promises `first..end`, or its beginning.
-    pub(super) fn promise(
-        &self,
-        map: &mut MapGuard<'_>,
-        first: u64,
-        end: u64,
-    ) -> Result<MapReply> {
+    pub(super) fn promise(&self, map: &mut MapGuard<'_>, first: u64, end: u64) -> Result<MapReply> {
         let promised = map.promise(&self.0.volume.store, first..end)?;
         let target = mapping(promised, MappingKind::Delalloc, map.cookie());
         Ok(self.with_source(target.with_flags(MappingFlags::NEW)))
@@ -70,12 +65,7 @@ impl MappingOps for WriteOps<'_> {
         self.map(request).map_err(through)
     }
 
-    fn end(
-        &self,
-        request: &MapRequest,
-        mapping: &Mapping,
-        outcome: Outcome,
-    ) -> iomap::Result<()> {
+    fn end(&self, request: &MapRequest, mapping: &Mapping, outcome: Outcome) -> iomap::Result<()> {
         release_promises(&self.0, request, mapping, outcome);
         Ok(())
     }

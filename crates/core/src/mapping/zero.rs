@@ -47,12 +47,7 @@ impl MappingOps for ZeroOps<'_> {
         self.map(request).map_err(through)
     }
 
-    fn end(
-        &self,
-        request: &MapRequest,
-        mapping: &Mapping,
-        outcome: Outcome,
-    ) -> iomap::Result<()> {
+    fn end(&self, request: &MapRequest, mapping: &Mapping, outcome: Outcome) -> iomap::Result<()> {
         release_promises(&self.0, request, mapping, outcome);
         Ok(())
     }

@@ -11,7 +11,13 @@ fn user(uid: u32, gid: u32, umask: u32) -> Caller {
     Caller { uid, gid, umask, capable_fsetid: false, privileged: false, ..Caller::root() }
 }
 
-fn create(volume: &Volume, caller: &Caller, dir: Ino, name: &str, new: &NewInode<'_>) -> crate::Attr {
+fn create(
+    volume: &Volume,
+    caller: &Caller,
+    dir: Ino,
+    name: &str,
+    new: &NewInode<'_>,
+) -> crate::Attr {
     volume.create(caller, dir, name.as_bytes(), new).unwrap()
 }
 
@@ -49,7 +55,8 @@ fn who_makes_a_file_owns_it_and_the_umask_applies() {
     let file = create(&volume, &user(5, 6, 0o027), ROOT, "f", &NewInode::file(0o666));
     assert_eq!((file.uid, file.gid, file.mode), (5, 6, 0o640));
     assert_eq!((file.nlink, file.size, file.blocks), (1, 0, 0));
-    let device = NewInode { kind: FileKind::BlockDevice, mode: 0o600, rdev: 0x803, symlink_target: &[] };
+    let device =
+        NewInode { kind: FileKind::BlockDevice, mode: 0o600, rdev: 0x803, symlink_target: &[] };
     let device = create(&volume, &Caller::root(), ROOT, "d", &device);
     assert_eq!((device.kind, device.rdev), (FileKind::BlockDevice, 0x803));
     let volume = remount(&volume, &options());
@@ -142,9 +149,11 @@ fn each_operation_moves_its_times() {
 
 #[test]
 fn access_times_follow_the_mount_option() {
-    for (atime, expected) in
-        [(Atime::Relatime, [true, false]), (Atime::Strict, [true, true]), (Atime::Never, [false; 2])]
-    {
+    for (atime, expected) in [
+        (Atime::Relatime, [true, false]),
+        (Atime::Strict, [true, true]),
+        (Atime::Never, [false; 2]),
+    ] {
         let volume = Volume::mount(device(16), &MountOptions { atime, ..options() }).unwrap();
         let file = make(&volume, ROOT, "file");
         let handle = open(&volume, file);

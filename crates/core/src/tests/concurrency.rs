@@ -80,8 +80,7 @@ fn names_move_between_directories_without_deadlock_or_loss() {
                 (dir, name)
             };
             let (from, to) = (place(), place());
-            let flags =
-                if rng.bool() { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
+            let flags = if rng.bool() { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
             let root = Caller::root();
             // Any outcome but damage and a stuck thread will do.
             if let Err(error) = volume.rename(&root, from.0, &from.1, to.0, &to.1, flags) {

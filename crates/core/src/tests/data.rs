@@ -144,8 +144,7 @@ fn direct_handles_and_cached_ones_see_the_same_bytes() {
     let volume = volume();
     let ino = make(&volume, Ino::ROOT, "both");
     let cached = open(&volume, ino);
-    let direct =
-        volume.open(ino, OpenFlags { direct: true, ..OpenFlags::read_write() }).unwrap();
+    let direct = volume.open(ino, OpenFlags { direct: true, ..OpenFlags::read_write() }).unwrap();
     let mut expected = vec![0; 300_000];
     let mut put = |file: &File, offset: usize, bytes: &[u8]| {
         write(file, offset as u64, bytes);
@@ -288,9 +287,7 @@ fn fallocate_refuses_what_xfs_refuses() {
     let volume = volume();
     let file = open(&volume, make(&volume, Ino::ROOT, "file"));
     write(&file, 0, &pattern(2, 40_000));
-    let run = |mode, offset, length| {
-        errno(file.allocate(&Caller::root(), mode, offset, length))
-    };
+    let run = |mode, offset, length| errno(file.allocate(&Caller::root(), mode, offset, length));
     assert_eq!(run(FallocateMode::PunchHole, 0, 0), libc::EINVAL);
     assert_eq!(run(FallocateMode::CollapseRange, 100, 4096), libc::EINVAL);
     assert_eq!(run(FallocateMode::CollapseRange, 4096, 40_960), libc::EINVAL, "reaches the end");

@@ -19,7 +19,11 @@ fn list(volume: &Volume, dir: Ino) -> Vec<(String, u64)> {
 }
 
 fn names(volume: &Volume, dir: Ino) -> BTreeSet<String> {
-    list(volume, dir).into_iter().map(|(name, _)| name).filter(|name| !name.starts_with('.')).collect()
+    list(volume, dir)
+        .into_iter()
+        .map(|(name, _)| name)
+        .filter(|name| !name.starts_with('.'))
+        .collect()
 }
 
 fn rename(volume: &Volume, from: (Ino, &str), to: (Ino, &str), flags: RenameFlags) -> i32 {
@@ -56,9 +60,8 @@ fn names_are_found_until_they_are_removed() {
 #[test]
 fn bad_names_are_refused() {
     let volume = volume();
-    let create = |name: &[u8]| {
-        errno(volume.create(&Caller::root(), ROOT, name, &NewInode::file(0o644)))
-    };
+    let create =
+        |name: &[u8]| errno(volume.create(&Caller::root(), ROOT, name, &NewInode::file(0o644)));
     assert_eq!(create(b""), libc::EINVAL);
     assert_eq!(create(b"a/b"), libc::EINVAL);
     assert_eq!(create(b"a\0b"), libc::EINVAL);
@@ -128,9 +131,7 @@ fn links_share_the_file_and_its_times() {
 fn symlinks_keep_their_target() {
     let volume = volume();
     let target = vec![b't'; 4095];
-    let link = volume
-        .create(&Caller::root(), ROOT, b"link", &NewInode::symlink(&target))
-        .unwrap();
+    let link = volume.create(&Caller::root(), ROOT, b"link", &NewInode::symlink(&target)).unwrap();
     assert_eq!((link.size, link.mode), (4095, 0o777));
     let too_long = vec![b't'; 4096];
     let create = |target: &[u8]| {
@@ -251,7 +252,10 @@ fn flags_forbid_what_they_say() {
     assert_eq!(errno(volume.open(file, OpenFlags::read_write())), libc::EPERM);
     let change = SetAttr { mode: Some(0), ..SetAttr::default() };
     assert_eq!(errno(volume.setattr(&root, file, &change)), libc::EPERM);
-    assert_eq!(errno(volume.setxattr(&root, file, b"user.a", b"", crate::XattrMode::Either)), libc::EPERM);
+    assert_eq!(
+        errno(volume.setxattr(&root, file, b"user.a", b"", crate::XattrMode::Either)),
+        libc::EPERM
+    );
     set(file, InodeFlags::APPEND);
     assert_eq!(errno(volume.open(file, OpenFlags::read_write())), libc::EPERM);
     let appending = OpenFlags { append: true, ..OpenFlags::read_write() };

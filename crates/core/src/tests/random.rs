@@ -146,7 +146,8 @@ impl Model {
             if self.is_dir(source) && self.is_ancestor(source, to.0) {
                 return Err(libc::EINVAL);
             }
-            if target.is_some_and(|target| self.is_dir(target) && self.is_ancestor(target, from.0)) {
+            if target.is_some_and(|target| self.is_dir(target) && self.is_ancestor(target, from.0))
+            {
                 return Err(if exchange { libc::EINVAL } else { libc::ENOTEMPTY });
             }
         }
@@ -180,7 +181,9 @@ impl Model {
 
     fn put(&mut self, at: (u64, &str), ino: u64) {
         self.entries(at.0).expect("directory").insert(at.1.into(), ino);
-        if let Content::Directory { parent, .. } = &mut self.nodes.get_mut(&ino).expect("node").content {
+        if let Content::Directory { parent, .. } =
+            &mut self.nodes.get_mut(&ino).expect("node").content
+        {
             *parent = at.0;
             self.count_subdirectory(at.0, 1);
         }
@@ -510,8 +513,7 @@ impl Run {
         let length = self.rng.usize(0..10_000);
         let value = pattern(self.rng.u8(..), length);
         let mode = XattrMode::Either;
-        let done =
-            self.volume.setxattr(&Caller::root(), Ino(ino), name.as_bytes(), &value, mode);
+        let done = self.volume.setxattr(&Caller::root(), Ino(ino), name.as_bytes(), &value, mode);
         self.model.nodes.get_mut(&ino).unwrap().xattrs.insert(name.clone(), value);
         self.same(format!("setxattr {ino} {name} {length}"), outcome(done), Ok(()));
     }

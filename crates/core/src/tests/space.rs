@@ -61,8 +61,7 @@ fn many_small_files_until_the_volume_is_full() {
     let mut count = 0;
     loop {
         let name = format!("file{count}");
-        let created =
-            volume.create(&Caller::root(), ROOT, name.as_bytes(), &NewInode::file(0o644));
+        let created = volume.create(&Caller::root(), ROOT, name.as_bytes(), &NewInode::file(0o644));
         let Ok(attr) = created else {
             assert_eq!(errno(created), libc::ENOSPC);
             break;
@@ -93,8 +92,7 @@ fn tiny_files_kept_in_inodes_until_the_volume_is_full() {
     let mut count = 0;
     let full = loop {
         let name = format!("file{count}");
-        let created =
-            volume.create(&Caller::root(), ROOT, name.as_bytes(), &NewInode::file(0o644));
+        let created = volume.create(&Caller::root(), ROOT, name.as_bytes(), &NewInode::file(0o644));
         let Ok(attr) = created else { break errno(created) };
         let file = open(&volume, attr.ino);
         if let Err(error) = file.write_at(0, &pattern(count as u8, 1500), WriteFlags::default()) {

@@ -118,8 +118,7 @@ impl Volume {
         }
         let now = self.background.step.fetch_add(1, Ordering::Relaxed) + 1;
         let mut result = Ok(());
-        let wanted =
-            |step: u64| step + AGE_STEPS <= now || self.pool.over_background_limit();
+        let wanted = |step: u64| step + AGE_STEPS <= now || self.pool.over_background_limit();
         while self.write_back_oldest(&wanted, &mut result) {}
         self.remove_left_orphans()?;
         self.sync_log()?;

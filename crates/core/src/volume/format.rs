@@ -1,7 +1,7 @@
 //! mkfs: an empty volume with its root directory.
 
 use crate::error::Result;
-use crate::types::{FileKind, InodeFlags, Ino};
+use crate::types::{FileKind, Ino, InodeFlags};
 use crate::volume::{FormatOptions, Volume};
 use ashlar_device::Device;
 use ashlar_format::inode::InodeRecord;

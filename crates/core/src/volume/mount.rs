@@ -58,9 +58,9 @@ impl Volume {
         if !options.read_only {
             volume.find_left_orphans()?;
             if options.background {
-                volume.start_background().map_err(|error| {
-                    crate::Error::from(ErrorKind::WouldBlock).because(error)
-                })?;
+                volume
+                    .start_background()
+                    .map_err(|error| crate::Error::from(ErrorKind::WouldBlock).because(error))?;
             }
         }
         Ok(volume)

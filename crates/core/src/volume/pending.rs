@@ -160,7 +160,8 @@ fn overlapping<'a>(
     range: &Range<u64>,
 ) -> impl Iterator<Item = (u64, &'a Entry)> + use<'a> {
     let start = range.start;
-    let before = entries.range(..start).next_back().filter(|(first, e)| *first + e.blocks() > start);
+    let before =
+        entries.range(..start).next_back().filter(|(first, e)| *first + e.blocks() > start);
     before.into_iter().chain(entries.range(range.clone())).map(|(first, entry)| (*first, entry))
 }
 

@@ -43,8 +43,7 @@ enum Tag {
 
 impl Tag {
     fn from_code(code: u16) -> Option<Self> {
-        let all =
-            [Self::UserObj, Self::User, Self::GroupObj, Self::Group, Self::Mask, Self::Other];
+        let all = [Self::UserObj, Self::User, Self::GroupObj, Self::Group, Self::Mask, Self::Other];
         all.into_iter().find(|tag| *tag as u16 == code)
     }
 
@@ -145,9 +144,9 @@ impl Acl {
     /// The nine permission bits.
     fn mode(&mut self) -> u16 {
         let classes = self.classes();
-        classes.iter().fold(0, |mode, entry| {
-            mode << 3 | entry.as_ref().map_or(0, |entry| entry.permissions)
-        })
+        classes
+            .iter()
+            .fold(0, |mode, entry| mode << 3 | entry.as_ref().map_or(0, |entry| entry.permissions))
     }
 
     /// Takes over nine permission bits.
@@ -323,11 +322,8 @@ mod tests {
         list.set_mode(0o640);
         assert_eq!(list.entry(Tag::Mask).unwrap().permissions, 4);
         assert_eq!(list.entry(Tag::GroupObj).unwrap().permissions, 5, "stays");
-        let mut three = acl(&[
-            (Tag::UserObj, 6, NO_ID),
-            (Tag::GroupObj, 4, NO_ID),
-            (Tag::Other, 0, NO_ID),
-        ]);
+        let mut three =
+            acl(&[(Tag::UserObj, 6, NO_ID), (Tag::GroupObj, 4, NO_ID), (Tag::Other, 0, NO_ID)]);
         assert_eq!((three.mode(), three.is_minimal()), (0o640, true));
     }
 

@@ -214,13 +214,7 @@ fn check_allowed(inode: &Inode, state: &State, class: Class) -> Result<()> {
 }
 
 /// Replaces a value, piece by piece.
-fn put_value(
-    txn: &mut Txn<'_>,
-    ino: Ino,
-    name: &[u8],
-    old: Option<&[u8]>,
-    new: Option<&[u8]>,
-) {
+fn put_value(txn: &mut Txn<'_>, ino: Ino, name: &[u8], old: Option<&[u8]>, new: Option<&[u8]>) {
     // At most 16 pieces.
     let pieces = |value: &[u8]| value.len().div_ceil(XATTR_PIECE_BYTES).max(1) as u16;
     let kept = new.map_or(0, pieces);
