@@ -103,6 +103,9 @@ pub fn mount_volume(
     mounted
 }
 
+/// Memory for small writes on their way to the device.
+const GATHERED_BYTES: u64 = 96 << 20;
+
 /// How the volume is opened for these mount options.
 #[must_use]
 pub fn volume_options(options: &MountOptions) -> ashlar_core::MountOptions {
@@ -113,8 +116,9 @@ pub fn volume_options(options: &MountOptions) -> ashlar_core::MountOptions {
             Atime::Strict => ashlar_core::Atime::Strict,
             Atime::Never => ashlar_core::Atime::Never,
         },
-        // The kernel's page cache is the page cache.
+        // The kernel's page cache is the page cache; ours only gathers small writes.
         kernel_cache: true,
+        cache_bytes: GATHERED_BYTES,
         ..ashlar_core::MountOptions::default()
     }
 }
