@@ -26,8 +26,8 @@
 //!     20     4  reserved    zero
 //! ```
 //!
-//! The key of a child's cell is a lower bound of all keys below it; the first one of a node may
-//! be any key not above its first child's keys, and is the empty key on the left edge of a tree.
+//! The key of a child's cell is a lower bound of all keys below it; the first key of an inner node
+//! is empty.
 
 use crate::checksum::crc32c_without;
 use crate::key::TreeId;

@@ -118,6 +118,8 @@ impl Store {
         let roots = self
             .write_trees(&frozen.trees, generation, &mut grants)
             .map_err(|error| self.fail(error))?;
+        // From here on the live trees own their nodes alone again, and change them in place.
+        drop(frozen.trees);
         let freed =
             merge_runs(frozen.obsolete.pointers().map(|p| (p.block, NODE_BLOCKS)).collect());
         let lsn = self.log_checkpoint(generation, &grants, &freed)?;
