@@ -46,6 +46,7 @@ mod finding;
 mod fixes;
 mod log;
 mod lookup;
+mod node_batch;
 mod passes;
 mod print;
 mod repair;

@@ -12,13 +12,13 @@ use crate::error::Result;
 use crate::volume::Volume;
 use ashlar_device::AlignedBuf;
 use ashlar_format::checksum::crc32c;
-use ashlar_format::limits::{BLOCK_BYTES, BLOCK_SIZE, LOG_BYTES_MAX, RECORD_BYTES_MAX};
+use ashlar_format::limits::{BLOCK_BYTES, BLOCK_SIZE, LOG_BYTES_MAX};
 use ashlar_format::log::{DataSums, HEADER_BYTES, MAGIC, Record};
 use ashlar_format::superblock::LogTail;
 use std::ops::Range;
 
 /// Bytes read ahead of the record being looked at.
-const WINDOW_BYTES: u64 = 1 << 20;
+const WINDOW_BYTES: u64 = 64 << 10;
 /// Records start at multiples of this, the smallest sector.
 const RECORD_ALIGN: usize = 512;
 /// Blocks of data read at once to verify sums.
@@ -150,22 +150,14 @@ pub(crate) fn strays(volume: &Volume<'_>, last: u64) -> Result<Strays> {
     if size > LOG_BYTES_MAX {
         return Ok(strays);
     }
-    let mut area = AlignedBuf::new_zeroed(size as usize);
-    volume.device.read_at(volume.superblock.log_start * BLOCK_BYTES, &mut area)?;
-    for at in (0..area.len()).step_by(RECORD_ALIGN) {
-        if !area[at..].starts_with(&MAGIC) {
+    let mut ring = Ring { volume, window: 0..0, buf: AlignedBuf::new_zeroed(0) };
+    for at in (0..size).step_by(RECORD_ALIGN) {
+        let Some(head) = ring.read(at, RECORD_ALIGN as u64)? else { break };
+        if !head.starts_with(&MAGIC) {
             continue;
         }
-        let Some(length) = Record::padded_length(&area[at..]) else { continue };
-        let length = (length as usize).min(RECORD_BYTES_MAX as usize).min(area.len());
-        let end = at + length;
-        let wrapped;
-        let bytes = if let Some(bytes) = area.get(at..end) {
-            bytes
-        } else {
-            wrapped = [&area[at..], &area[..end - area.len()]].concat();
-            &wrapped
-        };
+        let Some(length) = Record::padded_length(head) else { continue };
+        let Some(bytes) = ring.read(at, length.min(size))? else { continue };
         if let Ok(record) = Record::decode(&volume.superblock.uuid, bytes)
             && record.header.lsn > last
             && record.header.flushed_lsn > last
@@ -185,22 +177,22 @@ struct Ring<'a> {
 }
 
 impl Ring<'_> {
-    /// Bytes at a position of the ring, at most [`WINDOW_BYTES`]; `None` for a position that no
+    /// Bytes at a position of the ring, at most its size; `None` for a position that no
     /// log ever reaches.
     fn read(&mut self, position: u64, length: u64) -> Result<Option<&[u8]>> {
         let Some(end) = position.checked_add(length) else { return Ok(None) };
         if position < self.window.start || end > self.window.end {
-            self.fill(position)?;
+            self.fill(position, length.max(WINDOW_BYTES))?;
         }
         let at = (position - self.window.start) as usize;
         Ok(self.buf.get(at..at + length as usize))
     }
 
-    fn fill(&mut self, position: u64) -> Result<()> {
+    fn fill(&mut self, position: u64, ahead: u64) -> Result<()> {
         let size = self.volume.log_bytes();
         // Down to a block, so that any sector size can be read, and a block more at the end.
         let start = position / BLOCK_BYTES * BLOCK_BYTES;
-        let length = (WINDOW_BYTES + 2 * BLOCK_BYTES).min(size);
+        let length = ahead + 2 * BLOCK_BYTES;
         self.buf = AlignedBuf::new_zeroed(length as usize);
         let mut done = 0;
         while done < length {

@@ -1,5 +1,6 @@
 //! Looks up one key of a tree, as it is after replay.
 
+use crate::node_batch::NodeBatch;
 use crate::replay::Overlay;
 use crate::volume::Volume;
 use ashlar_format::Corruption;
@@ -21,7 +22,7 @@ pub(crate) fn get(
     }
     let Some((mut pointer, level)) = volume.root(tree) else { return Ok(None) };
     for level in (0..=level).rev() {
-        let batch = volume.read_nodes(tree, level, &[pointer]);
+        let batch = NodeBatch::read(volume, tree, level, &[pointer]);
         let node = batch
             .get(0)
             .map_err(|problem| Corruption::new(tree.node_structure(), pointer.block, problem))?;

@@ -6,7 +6,8 @@
 //! Bounded: an edge is followed only if the pass over inner nodes followed it, and that pass
 //! follows each node's blocks once, so a walk ends after as many nodes as the volume holds.
 
-use crate::volume::{BATCH_NODES, NodeBatch, Volume};
+use crate::node_batch::{BATCH_NODES, NodeBatch};
+use crate::volume::Volume;
 use ashlar_format::NODE_SIZE;
 use ashlar_format::key::TreeId;
 use ashlar_format::node::{NodePointer, NodeRef};
@@ -144,7 +145,7 @@ impl<'a> LeafWalk<'a> {
 
     fn load(&mut self, places: Vec<LeafPlace>) {
         let pointers: Vec<NodePointer> = places.iter().map(|place| place.pointer).collect();
-        self.batch = Some(self.volume.read_nodes(self.tree, 0, &pointers));
+        self.batch = Some(NodeBatch::read(self.volume, self.tree, 0, &pointers));
         self.places = places;
         self.next = 0;
     }
@@ -170,7 +171,7 @@ impl<'a> LeafWalk<'a> {
         lower: Box<[u8]>,
         upper: Option<Box<[u8]>>,
     ) {
-        let batch = self.volume.read_nodes(self.tree, level, &[pointer]);
+        let batch = NodeBatch::read(self.volume, self.tree, level, &[pointer]);
         if let Ok(page) = batch.page(0) {
             let page = Box::new(*page);
             self.frames.push(Frame { page, block: pointer.block, next: 0, lower, upper });

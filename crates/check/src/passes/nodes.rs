@@ -9,6 +9,7 @@
 
 use crate::blocks::BlockSet;
 use crate::finding::{FindingKind, Location};
+use crate::node_batch::NodeBatch;
 use crate::report::Reporter;
 use crate::stream::key_outside;
 use crate::volume::Volume;
@@ -83,7 +84,7 @@ impl Walk<'_, '_> {
         }
         for group in children.chunks(BATCH) {
             let pointers: Vec<NodePointer> = group.iter().map(|child| child.pointer).collect();
-            let batch = self.volume.read_nodes(self.tree, level, &pointers);
+            let batch = NodeBatch::read(self.volume, self.tree, level, &pointers);
             for (index, child) in group.iter().enumerate() {
                 match batch.get(index) {
                     Ok(node) => {

@@ -6,6 +6,7 @@
 //! | [`plant`] | each kind of finding is found where it was planted, and repaired if it can be |
 //! | [`random`] | flipped bytes end in findings, never in a panic or a hang |
 //! | [`repair`] | what repair writes, and what a cut in its middle leaves |
+//! | [`unreadable`] | what a failing device leaves to be said |
 //! | [`dump`] | text of every object |
 
 mod clean;
@@ -14,6 +15,7 @@ pub(crate) mod image;
 mod plant;
 mod random;
 mod repair;
+mod unreadable;
 
 use crate::{CheckOptions, Finding, Report, Result, check};
 use ashlar_device::Device;
