@@ -7,8 +7,8 @@
 //!
 //! Invariants
 //! (I1) A slot is on its shard's free list exactly when it holds no file.
-//! (I2) `writers[ino]` is the number of handles of `ino` that are open for writing; an inode with
-//!      none has no entry. Only such an inode can have no unwritten pages in the kernel's cache.
+//! (I2) `writers[ino].count` is the number of handles of `ino` that are open for writing; an inode
+//!      with none has no entry. Such an inode has no unwritten pages in the kernel's cache.
 //!
 //! Locking: each shard's two mutexes are leaves and are never held together.
 
@@ -44,11 +44,19 @@ struct Shard {
     free: Vec<usize>,
 }
 
+/// Who writes to an inode.
+#[derive(Default)]
+struct Writers {
+    count: u32,
+    /// Data was lost because the volume is full, and no write(2) has been told.
+    full: bool,
+}
+
 /// All open files.
 #[derive(Default)]
 pub(crate) struct Handles {
     shards: [Mutex<Shard>; SHARDS],
-    writers: [Mutex<HashMap<Ino, u32>>; SHARDS],
+    writers: [Mutex<HashMap<Ino, Writers>>; SHARDS],
     /// Spreads new handles over the shards.
     next: AtomicUsize,
 }
@@ -57,7 +65,7 @@ impl Handles {
     /// Registers an open file and returns its number.
     pub(crate) fn insert(&self, open: OpenFile) -> u64 {
         if open.writable {
-            *self.writers_of(open.ino).lock().entry(open.ino).or_insert(0) += 1;
+            self.writers_of(open.ino).lock().entry(open.ino).or_default().count += 1;
         }
         let shard = self.next.fetch_add(1, Ordering::Relaxed) % SHARDS;
         let open = Some(Arc::new(open));
@@ -101,9 +109,9 @@ impl Handles {
         };
         if open.writable {
             let mut writers = self.writers_of(open.ino).lock();
-            if let Some(count) = writers.get_mut(&open.ino) {
-                *count -= 1;
-                if *count == 0 {
+            if let Some(of_inode) = writers.get_mut(&open.ino) {
+                of_inode.count -= 1;
+                if of_inode.count == 0 {
                     writers.remove(&open.ino);
                 }
             }
@@ -126,7 +134,25 @@ impl Handles {
         self.writers_of(ino).lock().contains_key(&ino)
     }
 
-    fn writers_of(&self, ino: Ino) -> &Mutex<HashMap<Ino, u32>> {
+    /// Written-back data of the inode found no space.
+    pub(crate) fn note_full(&self, ino: Ino) {
+        if let Some(writers) = self.writers_of(ino).lock().get_mut(&ino) {
+            writers.full = true;
+        }
+    }
+
+    /// Whether [`Handles::note_full`] was called and no writer has been told.
+    pub(crate) fn is_full(&self, ino: Ino) -> bool {
+        self.writers_of(ino).lock().get(&ino).is_some_and(|writers| writers.full)
+    }
+
+    /// As [`Handles::is_full`]; from now on a writer has been told.
+    pub(crate) fn take_full(&self, ino: Ino) -> bool {
+        let mut writers = self.writers_of(ino).lock();
+        writers.get_mut(&ino).is_some_and(|writers| std::mem::take(&mut writers.full))
+    }
+
+    fn writers_of(&self, ino: Ino) -> &Mutex<HashMap<Ino, Writers>> {
         &self.writers[ino.0 as usize % SHARDS]
     }
 }

@@ -10,16 +10,31 @@
 use ashlar_core::{Attr, Caller, FileKind, Ino, SetAttr, SetTime, Timestamp};
 
 use super::{Answer, Server, errno};
-use crate::wire::abi::{self, SetattrIn, SetattrValid};
+use crate::wire::abi::{self, GETATTR_FH, GetattrIn, SetattrIn, SetattrValid};
 use crate::wire::reply::{Errno, Reply};
 
 /// Preferred unit of I/O shown to programs: the volume's block.
 pub(super) const BLOCK_SIZE: u32 = 4096;
 
 impl Server {
-    pub(super) fn getattr(&self, ino: Ino) -> Answer {
+    pub(super) fn getattr(&self, ino: Ino, arguments: &GetattrIn) -> Answer {
+        if arguments.flags & GETATTR_FH != 0 {
+            self.report_lost_data(ino, arguments.fh)?;
+        }
         let attr = self.volume.getattr(ino).map_err(|error| errno(&error))?;
         Ok(Reply::Attr(self.attr_out(&attr)))
+    }
+
+    /// Data that the kernel had accepted found the volume full when it was written back. The
+    /// kernel tells that to fsync(2) and close(2) only, and a program that just writes on would
+    /// never end. But the kernel asks for the attributes before a cached write, every second, and
+    /// an error then is the write's error: tell it here, once.
+    fn report_lost_data(&self, ino: Ino, handle: u64) -> Result<(), Errno> {
+        let writes = || self.handles.get(handle).is_ok_and(|open| open.writable);
+        if self.handles.is_full(ino) && writes() && self.handles.take_full(ino) {
+            return Err(Errno(libc::ENOSPC));
+        }
+        Ok(())
     }
 
     pub(super) fn setattr(&self, ino: Ino, arguments: &SetattrIn) -> Answer {

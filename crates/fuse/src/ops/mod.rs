@@ -162,7 +162,7 @@ impl Server {
                 }
                 Ok(Reply::Silent)
             }
-            Operation::Getattr => self.getattr(ino),
+            Operation::Getattr(arguments) => self.getattr(ino, arguments),
             Operation::Setattr(arguments) => self.setattr(ino, arguments),
             Operation::Statx => self.statx(ino),
             Operation::Readlink => self.readlink(ino),
@@ -183,7 +183,7 @@ impl Server {
                 self.setxattr(ino, name, value, *flags, *ext_flags)
             }
             Operation::Getxattr { size, name } => self.getxattr(ino, name, *size),
-            Operation::Listxattr { size } => self.listxattr(ino, *size),
+            Operation::Listxattr { size } => self.listxattr(header, *size),
             Operation::Removexattr { name } => self.removexattr(ino, name),
             Operation::Destroy => self.destroy(),
             Operation::Interrupt | Operation::Flush | Operation::Access => Err(Errno::ENOSYS),

@@ -16,7 +16,8 @@ impl Server {
             blocks: stat.blocks,
             bfree: stat.free,
             bavail: stat.available,
-            files: stat.files,
+            // In use in core's count, all there can be in statfs(2)'s.
+            files: stat.files.saturating_add(stat.files_free),
             ffree: stat.files_free,
             bsize: stat.block_size,
             frsize: stat.block_size,

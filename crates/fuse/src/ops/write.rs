@@ -38,16 +38,22 @@ impl Server {
         }
         self.drop_capability_once(&open)?;
         let flags = self.write_flags(&open, arguments);
-        let count =
-            open.file.write_at(arguments.offset, data, flags).map_err(|error| errno(&error))?;
+        let result = open.file.write_at(arguments.offset, data, flags);
+        let count = result.map_err(|error| {
+            let errno = errno(&error);
+            if errno == Errno::ENOSPC && is_write_back(arguments) {
+                self.handles.note_full(open.ino);
+            }
+            errno
+        })?;
         Ok(Reply::written(count))
     }
 
     fn write_flags(&self, open: &OpenFile, arguments: &WriteIn) -> WriteFlags {
         let request = WriteRequest::from_bits_retain(arguments.write_flags);
-        let from_cache = request.contains(WriteRequest::CACHE);
         let ours = open.direct || self.agreement.minor < SYNCS_BY_ITSELF;
-        let has = |bits| ours && !from_cache && arguments.flags as i32 & bits == bits;
+        let ours = ours && !is_write_back(arguments);
+        let has = |bits| ours && arguments.flags as i32 & bits == bits;
         WriteFlags {
             dsync: has(libc::O_DSYNC),
             sync: open.sync || has(libc::O_SYNC),
@@ -78,4 +84,9 @@ impl Server {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether the data comes from the page cache, some time after a program wrote it.
+fn is_write_back(arguments: &WriteIn) -> bool {
+    WriteRequest::from_bits_retain(arguments.write_flags).contains(WriteRequest::CACHE)
 }

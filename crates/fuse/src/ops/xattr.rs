@@ -10,7 +10,8 @@ use ashlar_core::{Caller, Ino, SetAttr, XattrMode};
 
 use super::write::CAPABILITY;
 use super::{Answer, Server, errno};
-use crate::wire::abi::{GetxattrOut, SETXATTR_ACL_KILL_SGID};
+use crate::credentials::{Capability, has_capability};
+use crate::wire::abi::{GetxattrOut, InHeader, SETXATTR_ACL_KILL_SGID};
 use crate::wire::reply::{Errno, Reply};
 
 impl Server {
@@ -22,10 +23,12 @@ impl Server {
         flags: u32,
         ext_flags: u32,
     ) -> Answer {
+        const BOTH: i32 = libc::XATTR_CREATE | libc::XATTR_REPLACE;
         let mode = match flags as i32 {
             0 => XattrMode::Either,
             libc::XATTR_CREATE => XattrMode::Create,
             libc::XATTR_REPLACE => XattrMode::Replace,
+            BOTH => return self.refuse_both_modes(ino, name),
             _ => return Err(Errno::EINVAL),
         };
         self.volume
@@ -38,6 +41,12 @@ impl Server {
             self.clear_set_gid(ino)?;
         }
         self.attributes_changed()
+    }
+
+    /// "It must not exist, and it must": one of the two is always wrong.
+    fn refuse_both_modes(&self, ino: Ino, name: &[u8]) -> Answer {
+        self.volume.getxattr(ino, name).map_err(|error| errno(&error))?;
+        Err(Errno(libc::EEXIST))
     }
 
     /// The caller set an ACL but is not in the file's group.
@@ -56,8 +65,16 @@ impl Server {
         sized(self.volume.getxattr(ino, name).map_err(|error| errno(&error))?, size)
     }
 
-    pub(super) fn listxattr(&self, ino: Ino, size: u32) -> Answer {
-        sized(self.volume.listxattr(ino).map_err(|error| errno(&error))?, size)
+    /// Names in `trusted.` are shown to administrators only; the kernel leaves that to us.
+    pub(super) fn listxattr(&self, header: &InHeader, size: u32) -> Answer {
+        let mut list = self.volume.listxattr(Ino(header.nodeid)).map_err(|error| errno(&error))?;
+        let names = || list.split_inclusive(|&byte| byte == 0);
+        let is_trusted = |name: &[u8]| name.starts_with(b"trusted.");
+        if names().any(is_trusted) && !has_capability(header.pid, header.uid, Capability::SysAdmin)
+        {
+            list = names().filter(|name| !is_trusted(name)).flatten().copied().collect();
+        }
+        sized(list, size)
     }
 
     pub(super) fn removexattr(&self, ino: Ino, name: &[u8]) -> Answer {

@@ -19,6 +19,7 @@ impl Errno {
     pub(crate) const EBADF: Errno = Errno(libc::EBADF);
     pub(crate) const EINVAL: Errno = Errno(libc::EINVAL);
     pub(crate) const ENOENT: Errno = Errno(libc::ENOENT);
+    pub(crate) const ENOSPC: Errno = Errno(libc::ENOSPC);
     pub(crate) const ENOSYS: Errno = Errno(libc::ENOSYS);
     pub(crate) const ENOTTY: Errno = Errno(libc::ENOTTY);
     pub(crate) const EOPNOTSUPP: Errno = Errno(libc::EOPNOTSUPP);

@@ -235,6 +235,29 @@ fn offsets_at_the_edge_of_what_a_file_can_be() {
 }
 
 #[test]
+fn write_into_a_full_volume_fails_although_it_is_cached() {
+    let Some(mount) = Mount::new() else { return };
+    let root = File::open(mount.path()).unwrap();
+    let mut file = File::create(mount.at("big")).unwrap();
+    let chunk = pattern(1 << 20, 8);
+    let at_once = (0..300).find_map(|_| file.write_all(&chunk).err());
+    // Write-back, as the kernel does it by itself some time; the file's own fsync would tell.
+    let _ = rustix::fs::syncfs(&root);
+    let mut later = || {
+        (0..50).find_map(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            file.write_all(b"more").err()
+        })
+    };
+    let error = at_once.or_else(&mut later).expect("a write that is told");
+    assert_eq!(error.raw_os_error(), Some(libc::ENOSPC));
+    // It is told once; the file can be used on when there is space.
+    file.set_len(0).unwrap();
+    file.write_all(b"again").unwrap();
+    file.sync_all().unwrap();
+}
+
+#[test]
 fn full_volume_says_so_and_space_comes_back() {
     let Some(mount) = Mount::new() else { return };
     let free = || rustix::fs::statfs(mount.path()).unwrap().f_bavail;

@@ -45,7 +45,12 @@ fn attributes_are_set_listed_replaced_and_removed() {
     setxattr(&path, "trusted.large", &large, XattrFlags::empty()).unwrap();
     assert_eq!(errno(setxattr(&path, "user.small", b"", XattrFlags::CREATE)), libc::EEXIST);
     assert_eq!(errno(setxattr(&path, "user.none", b"", XattrFlags::REPLACE)), libc::ENODATA);
+    let both = XattrFlags::CREATE | XattrFlags::REPLACE;
+    assert_eq!(errno(setxattr(&path, "user.small", b"", both)), libc::EEXIST);
+    assert_eq!(errno(setxattr(&path, "user.none", b"", both)), libc::ENODATA);
     mount.again("");
+    let seen_by_others = shell_as(1000, &mount.path(), "getfattr -m - file").unwrap();
+    assert!(seen_by_others.contains("user.small") && !seen_by_others.contains("trusted"));
     assert_eq!(list(&path), ["trusted.large", "user.empty", "user.small"]);
     assert_eq!(get(&path, "user.small").unwrap(), b"value");
     assert_eq!(get(&path, "user.empty").unwrap(), b"");

@@ -76,6 +76,8 @@ bitflags! {
     }
 }
 
+/// `getattr_in.flags`: the handle counts; so asked before a write and never by stat(2).
+pub(crate) const GETATTR_FH: u32 = 1;
 /// `open_in.open_flags`: clear set-id bits, the caller truncates without `CAP_FSETID`.
 pub(crate) const OPEN_KILL_SUIDGID: u32 = 1;
 /// `fsync_in.fsync_flags`: data only.

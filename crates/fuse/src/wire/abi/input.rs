@@ -31,6 +31,12 @@ wire_struct! {
         4 => dummy: u32,
     }
 
+    GetattrIn: 16 {
+        0 => flags: u32,
+        4 => dummy: u32,
+        8 => fh: u64,
+    }
+
     MknodIn: 16 {
         0 => mode: u32,
         4 => rdev: u32,

@@ -33,7 +33,7 @@ pub(crate) enum Operation<'a> {
         count: u64,
     },
     BatchForget(ForgetList<'a>),
-    Getattr,
+    Getattr(abi::GetattrIn),
     Statx,
     Setattr(abi::SetattrIn),
     Readlink,
@@ -284,7 +284,7 @@ fn decode_inode<'a>(opcode: Opcode, mut args: Arguments<'a>) -> Result<Operation
             let size = size.ok_or_else(|| args.malformed("its count overflows"))?;
             Operation::BatchForget(ForgetList(args.bytes(size)?))
         }
-        Opcode::Getattr => Operation::Getattr,
+        Opcode::Getattr => Operation::Getattr(args.take()?),
         Opcode::Statx => Operation::Statx,
         Opcode::Setattr => Operation::Setattr(args.take()?),
         Opcode::Readlink => Operation::Readlink,
