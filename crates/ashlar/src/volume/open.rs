@@ -232,33 +232,32 @@ impl Volume {
             false => Follow::Yes,
         };
         loop {
-            let (ino, fresh) = if options.creates() {
+            let ino = if options.creates() {
                 let (place, found) = walk::find_to_create(&self.core, path, follow)?;
                 match self.found_or_created(&place, found, options)? {
-                    Some(target) => target,
+                    Some(ino) => ino,
                     // Somebody else was faster: look again.
                     None => continue,
                 }
             } else {
-                let attr = walk::find(&self.core, path, follow)?;
-                (openable(&attr, options)?, false)
+                openable(&walk::find(&self.core, path, follow)?, options)?
             };
             match self.core.open(ino, options.flags()) {
                 Ok(file) => return Ok(File::new(self, file, options.access())),
-                // It went away between the two steps. With `create` there will be another.
-                Err(error) if error.errno() == libc::ESTALE && options.create && !fresh => {}
+                // Removed between the two steps, as if it had never been there: make another.
+                Err(error) if error.errno() == libc::ESTALE && options.creates() => {}
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// The file to open and whether it is new; `None` if another thread created it just now.
+    /// The file to open; `None` if another thread created it just now.
     fn found_or_created(
         &self,
         place: &Place<'_>,
         found: Option<Attr>,
         options: OpenOptions,
-    ) -> Result<Option<(Ino, bool)>, Cause> {
+    ) -> Result<Option<Ino>, Cause> {
         let Last::Name(name) = &place.last else {
             let taken = if options.create_new { errno::EEXIST } else { errno::EISDIR };
             return Err(taken.into());
@@ -267,7 +266,7 @@ impl Volume {
             if options.create_new {
                 return Err(errno::EEXIST.into());
             }
-            return Ok(Some((openable(&attr, options)?, false)));
+            return openable(&attr, options).map(Some);
         }
         let new = NewInode {
             kind: FileKind::Regular,
@@ -276,7 +275,7 @@ impl Volume {
             symlink_target: &[],
         };
         match self.core.create(&self.caller, place.dir, name, &new) {
-            Ok(attr) => Ok(Some((attr.ino, true))),
+            Ok(attr) => Ok(Some(attr.ino)),
             Err(error) if error.errno() == libc::EEXIST && !options.create_new => Ok(None),
             Err(error) => Err(error.into()),
         }

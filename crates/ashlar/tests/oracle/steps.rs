@@ -299,7 +299,11 @@ impl Pair {
         }
         match random.u32(0..500) {
             0 => path.clear(),
-            1 => path = "a/".repeat(2048 - random.usize(0..2)),
+            // One byte more than a path can have, or just as many.
+            1 => {
+                path = format!("{}/", "m".repeat(127)).repeat(32);
+                path.truncate(4096 - random.usize(0..2));
+            }
             2 => path.push('\0'),
             3 if self.confined => path = "/".to_owned(),
             _ => {}
