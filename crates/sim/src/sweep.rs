@@ -32,7 +32,7 @@ pub struct SweepOptions {
 
 impl Default for SweepOptions {
     fn default() -> Self {
-        Self { steps: 60, samples: 8, nested_every: 8, lying_device: false, trace: false }
+        Self { steps: 150, samples: 12, nested_every: 8, lying_device: false, trace: false }
     }
 }
 
