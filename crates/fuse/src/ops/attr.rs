@@ -44,6 +44,10 @@ impl Server {
         let change = wanted_change(arguments);
         let attr =
             self.volume.setattr(&Caller::root(), ino, &change).map_err(|error| errno(&error))?;
+        if change.size.is_some() {
+            // What was lost, or is lost before the next write, is no longer waited for.
+            self.handles.take_full(ino);
+        }
         // Changing the owner or the length invalidates the capabilities of a program file.
         if attr.kind == FileKind::Regular
             && (change.uid.is_some() || change.gid.is_some() || change.size.is_some())
