@@ -349,7 +349,8 @@ fn random_operations_survive_remounts() {
             for _ in 0..100 {
                 play.step();
             }
-            model = play.model;
+            model = std::mem::take(&mut play.model);
+            drop(play);
             volume.unmount();
             volume.check();
             volume.mount();
