@@ -236,6 +236,9 @@ pub struct WriteFlags {
     pub direct: bool,
     /// Clear set-id bits as [`SetAttr::kill_suid_gid`] does.
     pub kill_suid_gid: bool,
+    /// Written back from a cache of the caller, which dealt with times and flags when the data
+    /// entered it: of the inode nothing but content and size changes.
+    pub cached: bool,
 }
 
 /// Whether an extended attribute must or must not exist.

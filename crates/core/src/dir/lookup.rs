@@ -82,15 +82,13 @@ impl Volume {
     pub fn readlink(&self, ino: Ino) -> Result<Vec<u8>> {
         let target = || {
             self.check_open()?;
-            let record = match self.inodes.peek(ino) {
-                Some(inode) => inode.state()?.record.clone(),
-                None => self.read_record(ino)?,
-            };
-            if record.kind != FileKind::Symlink {
-                return Err(crate::Error::from(ErrorKind::Invalid).at(ino));
+            let inode = self.inode(ino)?;
+            if inode.kind != FileKind::Symlink {
+                return Err(ErrorKind::Invalid.into());
             }
-            // The target may be read at any time; whether that counts as an access is left open.
-            Ok(record.inline.map(Vec::from).unwrap_or_default())
+            let target = inode.state()?.record.inline.as_deref().unwrap_or_default().to_vec();
+            self.note_access(&inode);
+            Ok(target)
         };
         target().map_err(|error: crate::Error| error.in_op("readlink").at(ino))
     }

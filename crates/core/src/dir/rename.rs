@@ -66,6 +66,7 @@ impl Volume {
     /// exclude each other, `NameTooLong`, `TooManyLinks`, `NotPermitted` (EPERM) for immutable or
     /// append-only files and directories, `NoSpace`, `ReadOnly`, `Stale`, `Shutdown`, `Corrupt`, `Io`.
     #[doc(alias = "renameat2")]
+    #[allow(clippy::too_many_arguments, reason = "those of renameat2, and who asks")]
     pub fn rename(
         &self,
         caller: &Caller,

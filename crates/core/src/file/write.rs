@@ -24,6 +24,16 @@ use ashlar_format::limits::{BLOCK_BYTES, FILE_BYTES_MAX, INLINE_BYTES_MAX};
 /// Writes of a caller with its own cache bypass ours from this size on.
 const DIRECT_BYTES_MIN: usize = 64 << 10;
 
+/// A write, and how it is to be done.
+#[derive(Clone, Copy)]
+struct Request<'a> {
+    offset: u64,
+    bytes: &'a [u8],
+    flags: WriteFlags,
+    append: bool,
+    direct: bool,
+}
+
 impl File {
     /// Writes `bytes` at `offset`, or at the end of the file for appending handles and writes;
     /// returns how many bytes, fewer than given only when space ends in between.
@@ -56,12 +66,12 @@ impl File {
         let direct = self.flags.direct
             || flags.direct
             || (self.volume.kernel_cache && bytes.len() >= DIRECT_BYTES_MIN);
+        let request = Request { offset, bytes, flags, append, direct };
         let file = self.file();
-        let beside_others =
-            if direct && !append { self.overwrite(&file, offset, bytes, flags)? } else { None };
+        let beside_others = if direct && !append { self.overwrite(&file, &request)? } else { None };
         let written = match beside_others {
             Some(written) => written,
-            None => self.write_exclusively(&file, offset, bytes, flags, append, direct)?,
+            None => self.write_exclusively(&file, &request)?,
         };
         self.volume.note_dirty(&self.inode);
         self.sync_write(flags)?;
@@ -81,13 +91,8 @@ impl File {
 
     /// Overwrites blocks that are written already, past the cache and beside others who do; `None`
     /// when they are not, or not all.
-    fn overwrite(
-        &self,
-        file: &FileRef<'_>,
-        offset: u64,
-        bytes: &[u8],
-        flags: WriteFlags,
-    ) -> Result<Option<usize>> {
+    fn overwrite(&self, file: &FileRef<'_>, request: &Request<'_>) -> Result<Option<usize>> {
+        let &Request { offset, bytes, flags, .. } = request;
         let end = offset.saturating_add(bytes.len() as u64);
         if !offset.is_multiple_of(BLOCK_BYTES) || !end.is_multiple_of(BLOCK_BYTES) {
             return Ok(None);
@@ -105,15 +110,8 @@ impl File {
         }
     }
 
-    fn write_exclusively(
-        &self,
-        file: &FileRef<'_>,
-        offset: u64,
-        bytes: &[u8],
-        flags: WriteFlags,
-        append: bool,
-        direct: bool,
-    ) -> Result<usize> {
+    fn write_exclusively(&self, file: &FileRef<'_>, request: &Request<'_>) -> Result<usize> {
+        let &Request { offset, bytes, flags, append, direct } = request;
         let _lock = self.inode.lock.write();
         let size = self.inode.size();
         let offset = if append { size } else { offset };
@@ -146,15 +144,15 @@ impl File {
     fn begin_write(&self, flags: WriteFlags, at_end: bool) -> Result<()> {
         let mut state = self.inode.state()?;
         let persistent = state.record.flags;
-        // What a caller's cache sends was accepted when it was written there.
+        // What a caller's cache sends was accepted when it was written there, and dated then.
         let forbidden = persistent.contains(InodeFlags::IMMUTABLE)
             || (persistent.contains(InodeFlags::APPEND) && !at_end);
-        if forbidden && !self.volume.kernel_cache {
+        if forbidden && !self.volume.kernel_cache && !flags.cached {
             return Err(Volume::not_permitted(self.inode.ino));
         }
         let now = self.volume.now();
         // The clock ticks every few milliseconds: most writes find nothing new to log.
-        if state.record.mtime != now || state.record.ctime != now {
+        if !flags.cached && (state.record.mtime != now || state.record.ctime != now) {
             state.touch_content(now);
             state.unlogged |= Unlogged::TIMES;
         }

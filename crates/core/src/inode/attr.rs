@@ -46,7 +46,7 @@ impl Volume {
         self.check_writable()?;
         let inode = self.inode(ino)?;
         let _lock = inode.lock.write();
-        check_change(&inode, &*inode.state()?, change)?;
+        self.check_change(&inode, &*inode.state()?, change)?;
         if let Some(size) = change.size {
             self.set_size_locked(&inode, size)?;
         }
@@ -62,7 +62,33 @@ impl Volume {
             state.log(ino, &mut txn);
             self.commit(txn, &[&inode])?;
         }
-        Ok(inode.attr(&state))
+        let attr = inode.attr(&state);
+        drop(state);
+        self.sync_names(&[&inode])?;
+        Ok(attr)
+    }
+
+    /// Whether flags and kind allow the change. State locked.
+    fn check_change(&self, inode: &Inode, state: &State, change: &SetAttr) -> Result<()> {
+        let flags = state.record.flags;
+        let set = |time: Option<SetTime>| matches!(time, Some(SetTime::At(_)));
+        // A kernel that caches writes sends the modification time of what it has written as a time
+        // to set, and there is nothing wrong with that.
+        let sets_times = set(change.atime) || (set(change.mtime) && !self.kernel_cache);
+        let changes_more = change.mode.is_some()
+            || change.uid.is_some()
+            || change.gid.is_some()
+            || change.size.is_some();
+        let guarded = sets_times || changes_more;
+        if flags.contains(InodeFlags::IMMUTABLE) || (flags.contains(InodeFlags::APPEND) && guarded)
+        {
+            return Err(Self::not_permitted(inode.ino));
+        }
+        match (change.size, inode.kind) {
+            (None, _) | (Some(_), FileKind::Regular) => Ok(()),
+            (Some(_), FileKind::Directory) => Err(ErrorKind::IsDirectory.into()),
+            (Some(_), _) => Err(ErrorKind::Invalid.into()),
+        }
     }
 
     fn apply(&self, caller: &Caller, state: &mut State, change: &SetAttr) {
@@ -115,26 +141,6 @@ impl Volume {
             drop(state);
             self.note_dirty(inode);
         }
-    }
-}
-
-/// Whether flags and kind allow the change. State locked.
-fn check_change(inode: &Inode, state: &State, change: &SetAttr) -> Result<()> {
-    let flags = state.record.flags;
-    let set = |time: Option<SetTime>| matches!(time, Some(SetTime::At(_)));
-    let guarded = change.mode.is_some()
-        || change.uid.is_some()
-        || change.gid.is_some()
-        || change.size.is_some()
-        || set(change.atime)
-        || set(change.mtime);
-    if flags.contains(InodeFlags::IMMUTABLE) || (flags.contains(InodeFlags::APPEND) && guarded) {
-        return Err(Volume::not_permitted(inode.ino));
-    }
-    match (change.size, inode.kind) {
-        (None, _) | (Some(_), FileKind::Regular) => Ok(()),
-        (Some(_), FileKind::Directory) => Err(ErrorKind::IsDirectory.into()),
-        (Some(_), _) => Err(ErrorKind::Invalid.into()),
     }
 }
 

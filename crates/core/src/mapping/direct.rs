@@ -5,7 +5,7 @@
 //! so and the write goes through the cache.
 
 use crate::error::{Result, through};
-use crate::extent::Found;
+use crate::extent::{Extent, Found};
 use crate::mapping::{FileRef, ReadOps, Writer, blocks_of, extent_mapping, mapping};
 use crate::volume::WritebackMode;
 use iomap::{
@@ -50,7 +50,7 @@ impl<'a> DirectWriteOps<'a> {
                 let promised = map.promise(&self.file.volume.store, first..end)?;
                 let granted = self.writer.grant(&mut map, &promised);
                 // What was not granted is asked for again.
-                let rest = granted.as_ref().map_or(first, |extent| extent.end());
+                let rest = granted.as_ref().map_or(first, Extent::end);
                 map.unpromise(rest..promised.end);
                 Ok(extent_mapping(&granted?, cookie).with_flags(MappingFlags::NEW))
             }

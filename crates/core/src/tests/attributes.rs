@@ -317,3 +317,59 @@ fn label_and_info() {
     assert_eq!(errno(create), libc::EROFS);
     assert!(volume.getattr(ROOT).is_ok());
 }
+
+#[test]
+fn now_may_be_set_on_append_only_files_and_other_times_not() {
+    let volume = volume();
+    let file = make(&volume, ROOT, "file");
+    volume.set_flags(&Caller::root(), file, InodeFlags::APPEND).unwrap();
+    let now =
+        SetAttr { atime: Some(SetTime::Now), mtime: Some(SetTime::Now), ..SetAttr::default() };
+    change(&volume, file, now);
+    let time = Some(SetTime::At(Timestamp { seconds: 1, nanoseconds: 0 }));
+    for times in [SetAttr { atime: time, ..now }, SetAttr { mtime: time, ..now }] {
+        assert_eq!(errno(volume.setattr(&Caller::root(), file, &times)), libc::EPERM);
+    }
+    // The kernel's cache sends the time of the last write that way.
+    let volume = remount(&volume, &MountOptions { kernel_cache: true, ..options() });
+    let written = SetAttr { mtime: time, ctime: Some(volume.now()), ..SetAttr::default() };
+    assert_eq!(change(&volume, file, written).mtime.seconds, 1);
+}
+
+#[test]
+fn an_acl_that_is_not_there_can_be_removed() {
+    let volume = volume();
+    let file = make(&volume, ROOT, "file");
+    for name in [ACCESS, DEFAULT] {
+        volume.removexattr(&Caller::root(), file, name).unwrap();
+        assert_eq!(set(&volume, file, name, b""), 0);
+        assert_eq!(set(&volume, file, name, &2u32.to_le_bytes()), 0, "no entries");
+    }
+    assert!(volume.listxattr(file).unwrap().is_empty());
+}
+
+#[test]
+fn reading_a_link_is_an_access() {
+    let volume = volume();
+    let link = create(&volume, &Caller::root(), ROOT, "link", &NewInode::symlink(b"x"));
+    volume.readlink(link.ino).unwrap();
+    let first = volume.getattr(link.ino).unwrap().atime;
+    assert!(first > link.atime);
+    volume.readlink(link.ino).unwrap();
+    assert_eq!(volume.getattr(link.ino).unwrap().atime, first);
+}
+
+#[test]
+fn what_comes_from_the_callers_cache_changes_content_and_size_only() {
+    let volume = volume();
+    let file = make(&volume, ROOT, "file");
+    let handle = open(&volume, file);
+    let before = volume.getattr(file).unwrap();
+    let cached = WriteFlags { cached: true, ..WriteFlags::default() };
+    handle.write_at(0, &pattern(1, 10_000), cached).unwrap();
+    handle.fsync(false).unwrap();
+    let after = volume.getattr(file).unwrap();
+    assert_eq!((after.mtime, after.ctime, after.size), (before.mtime, before.ctime, 10_000));
+    let volume = remount(&volume, &options());
+    assert_eq!(read_all(&open(&volume, file)), pattern(1, 10_000));
+}

@@ -360,3 +360,18 @@ fn truncation_to_nothing_at_open() {
     assert_eq!(volume.setattr(&Caller::root(), ino, &change).unwrap().size, 10);
     check(&file, &[0; 10]);
 }
+
+#[test]
+fn unwritten_blocks_are_converted_beside_written_ones() {
+    let volume = volume();
+    let file = open(&volume, make(&volume, Ino::ROOT, "file"));
+    let mode = FallocateMode::Allocate { keep_size: false };
+    file.allocate(&Caller::root(), mode, 0, 3 * 4096).unwrap();
+    for block in [1, 0, 2] {
+        write(&file, block * 4096, &pattern(block as u8, 4096));
+        file.fsync(false).unwrap();
+    }
+    let extents = file.extents(0..u64::MAX).unwrap();
+    assert_eq!((extents.len(), extents[0].state), (1, ExtentState::Written));
+    check(&file, &[pattern(0, 4096), pattern(1, 4096), pattern(2, 4096)].concat());
+}

@@ -3,6 +3,7 @@
 mod attributes;
 mod concurrency;
 mod data;
+mod faults;
 mod names;
 mod orphans;
 mod random;

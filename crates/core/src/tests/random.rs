@@ -279,8 +279,8 @@ impl Run {
 
     #[track_caller]
     fn same(&mut self, what: String, volume: Outcome, model: Outcome) {
-        self.history.push(format!("{what} -> {volume:?}"));
-        assert_eq!(volume, model, "{what}");
+        self.history.push(what + &format!(" -> {volume:?}"));
+        assert_eq!(volume, model, "{:?}", self.history.last());
     }
 
     fn step(&mut self) {

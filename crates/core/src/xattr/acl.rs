@@ -235,8 +235,7 @@ impl Volume {
         caller: &Caller,
         inode: &Inode,
         state: &mut State,
-        name: &[u8],
-        value: Option<&[u8]>,
+        (name, value): (&[u8], Option<&[u8]>),
     ) -> Result<()> {
         let is_directory = inode.kind == FileKind::Directory;
         let old = self.read_value(inode.ino, name)?;
@@ -245,12 +244,9 @@ impl Volume {
             Some(value) if !value.is_empty() => Acl::decode(value)?,
             _ => None,
         };
-        if name == DEFAULT && !is_directory {
-            let nothing = acl.is_none() && value.is_some();
-            return if nothing { Ok(()) } else { Err(ErrorKind::AccessDenied.into()) };
-        }
-        if value.is_none() && old.is_none() {
-            return Err(ErrorKind::NoAttribute.into());
+        // Unlike other attributes, an ACL that is not there can be removed.
+        if name == DEFAULT && !is_directory && acl.is_some() {
+            return Err(ErrorKind::AccessDenied.into());
         }
         let mut kept = acl;
         if name == ACCESS

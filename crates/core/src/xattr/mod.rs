@@ -122,7 +122,7 @@ impl Volume {
     /// Removes an extended attribute.
     ///
     /// # Errors
-    /// `NoAttribute` (ENODATA); otherwise as [`Volume::setxattr`].
+    /// `NoAttribute` (ENODATA), but not for an ACL; otherwise as [`Volume::setxattr`].
     pub fn removexattr(&self, caller: &Caller, ino: Ino, name: &[u8]) -> Result<()> {
         self.set_value(caller, ino, name, None, XattrMode::Replace)
             .map_err(|error| error.in_op("removexattr").at(ino))
@@ -150,7 +150,7 @@ impl Volume {
         check_allowed(&inode, &state, class)?;
         let mut txn = self.store.begin();
         if class == Class::Acl {
-            self.set_acl(&mut txn, caller, &inode, &mut state, name, value)?;
+            self.set_acl(&mut txn, caller, &inode, &mut state, (name, value))?;
         } else {
             let old = self.read_value(ino, name)?;
             match (mode, &old) {
@@ -165,7 +165,9 @@ impl Volume {
         }
         state.record.ctime = self.now();
         state.log(ino, &mut txn);
-        self.commit(txn, &[&inode])
+        self.commit(txn, &[&inode])?;
+        drop(state);
+        self.sync_names(&[&inode])
     }
 
     /// Names of all extended attributes, each with a zero byte behind it.
