@@ -49,8 +49,9 @@ fn long_file_function_and_line_are_found() {
     assert_eq!(check(format!("\n{}", body(71))), ["crates/x/src/a.rs:2"]);
     let commented = format!("fn f() {{\n{}}}\n", "    // why\n\n".repeat(80));
     assert!(check(commented).is_empty());
-    assert_eq!(check(format!("//{}\n", "x".repeat(99))), ["crates/x/src/a.rs:1"]);
-    assert!(check(format!("//{}\n", "ä".repeat(98))).is_empty());
+    assert_eq!(check(format!("x{}\n", "x".repeat(100))), ["crates/x/src/a.rs:1"]);
+    assert_eq!(check(format!("//{}\n", "x".repeat(103))), ["crates/x/src/a.rs:1"]);
+    assert!(check(format!("//{}\n", "ä".repeat(102))).is_empty());
 }
 
 #[test]

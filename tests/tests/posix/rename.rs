@@ -101,7 +101,8 @@ pub(crate) fn rows(t: &mut Table) {
             s.times_changed("b", || s.rename("b/f", "b/g")) }
         "times_of_replaced" { s.file("a", b""); s.file("b", b""); s.link("b", "c");
             s.times_changed("c", || s.rename("a", "b")) }
-        "times_of_exchanged" differs "XFS alone leaves the change times of what it exchanges alone" { s.file("a", b""); s.file("b", b""); s.link("a", "first");
+        "times_of_exchanged" differs "XFS alone leaves the change times of both as they are" {
+            s.file("a", b""); s.file("b", b""); s.link("a", "first");
             s.link("b", "second");
             s.times_changed("first", || s.rename2("a", "b", RENAME_EXCHANGE));
             s.times_changed("second", || s.rename2("a", "b", RENAME_EXCHANGE)) }

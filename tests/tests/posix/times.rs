@@ -154,7 +154,8 @@ fn relative(t: &mut Table) {
         "relatime_after_write" { s.file("f", b"data"); s.read(&s.ro("f"), 4); s.tick();
             s.write(&s.rw("f"), b"x"); s.cold("f");
             s.times_changed("f", || s.read(&s.ro("f"), 4)) }
-        "relatime_after_a_day" { s.file("f", b"data"); s.utimens("f", (1_000_000, 0), (1000, 0), 0); s.cold("f"); s.times_changed("f", || s.read(&s.ro("f"), 4)) }
+        "relatime_after_a_day" { s.file("f", b"data"); s.utimens("f", (1_000_000, 0), (1000, 0), 0);
+            s.cold("f"); s.times_changed("f", || s.read(&s.ro("f"), 4)) }
         "noatime_open" { s.file("f", b"data"); s.utimens("f", (1000, 0), (0, UTIME_OMIT), 0);
             s.times_changed("f", || s.read(&s.open("f", libc::O_NOATIME, 0), 4)) }
         "readlink_changes_atime" { s.symlink("x", "l"); s.tick();
