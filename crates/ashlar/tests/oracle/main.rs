@@ -6,7 +6,8 @@
 //! left out. Names are few, so that operations meet. After each run both trees are compared, then
 //! again after the volume was closed and opened, so that what is remembered equals what is kept.
 //!
-//! A difference prints the seed; `ASHLAR_SEED=n` runs that one alone, `ASHLAR_SOAK=1` many.
+//! A difference prints the seed; `ASHLAR_SEED=n` runs that one alone, `ASHLAR_TRACE=1` prints all
+//! steps, `ASHLAR_SOAK=1` runs many seeds.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod confine;

@@ -120,7 +120,13 @@ fn serve(mounted: Mounted) -> Result<()> {
 }
 
 fn explain(error: &ashlar_fuse::Error, image: &Path) -> Failure {
-    let failure = Failure::new(error.to_string());
+    let failure = match error {
+        // The volume does not know what it is called here.
+        ashlar_fuse::Error::Volume(error) => {
+            Failure::new(format!("cannot mount {}: {error}", image.display()))
+        }
+        error => Failure::new(error.to_string()),
+    };
     if image.exists() {
         return failure;
     }

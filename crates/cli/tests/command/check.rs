@@ -15,13 +15,11 @@ fn filled() -> Place {
 /// Overwrites the first bytes of a tree's root node.
 fn damage(place: &Place, tree: &str) {
     let dump = place.ashlar(["dump", "disk.img"]).ok();
-    let line = dump.lines().rfind(|line| line.contains(tree));
+    let newest = dump.lines().skip_while(|line| !line.contains("counts"));
+    let line = newest.skip(1).find(|line| line.contains(tree));
     let line = line.unwrap_or_else(|| panic!("no {tree} in {dump}"));
-    let block: u64 = line
-        .split(|c: char| !c.is_ascii_digit())
-        .filter_map(|number| number.parse().ok())
-        .find(|block| *block > 2)
-        .unwrap_or_else(|| panic!("no block in {line}"));
+    let (_, behind) = line.split_once(" block ").unwrap_or_else(|| panic!("no block in {line}"));
+    let block: u64 = behind.split(' ').next().unwrap().parse().unwrap();
     let file = std::fs::File::options().write(true).open(place.path("disk.img")).unwrap();
     file.write_all_at(&[0xaa; 512], block * 4096).unwrap();
 }

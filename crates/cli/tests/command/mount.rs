@@ -51,7 +51,7 @@ fn mounted_volume_is_usable_at_once_and_closed_after_umount() {
     fs::write(place.path("mnt/file"), "through the kernel").unwrap();
     let info = place.ashlar(["info", "mnt"]).ok();
     assert!(info.contains("mounted on"), "{info}");
-    place.ashlar(["ls", "disk.img:/"]).fails(1, &["in use", "mounted on"]);
+    place.ashlar(["ls", "disk.img:/"]).fails(1, &["another process", "mounted on"]);
     place.ashlar(["mkfs", "--force", "disk.img"]).fails(1, &["mounted on"]);
     place.ashlar(["fsck", "disk.img"]).fails(8, &["mounted on"]);
     place.ashlar(["mount", "disk.img", "mnt"]).fails(1, &["disk.img"]);
