@@ -102,7 +102,8 @@ impl Volume {
         } else {
             Ok(())
         };
-        self.log_inode(inode, Some(size), wanted)?;
+        // What could not be written must not come to lie below the disk size.
+        self.log_inode(inode, written.is_ok().then_some(size), wanted)?;
         if self.kernel_cache {
             data.cache.drop_clean();
         }

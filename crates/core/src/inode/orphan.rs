@@ -16,7 +16,7 @@
 //! Crash behaviour: the transaction that removes the last name either removes everything or enters
 //! the inode into the orphans tree, so nothing is ever lost to both.
 
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::extent::MapGuard;
 use crate::extent::edit::{Blocks, MapEdit};
 use crate::inode::cache::InoMap;
@@ -157,7 +157,10 @@ impl Volume {
             };
             if unused { self.remove_inode(&inode) } else { Ok(()) }
         });
-        if let Err(error) = removed {
+        // Stale: the last file and the last reference went at once, and the other was first.
+        if let Err(error) = removed
+            && error.kind != ErrorKind::Stale
+        {
             tracing::warn!("inode {ino} without a name is left to the next mount: {error}");
         }
     }
@@ -301,7 +304,7 @@ impl Volume {
                     self.remove_past_end(&inode)?;
                 }
                 Ok(_) => self.orphans.left.lock().push(ino),
-                Err(error) if error.kind == crate::ErrorKind::Stale => {
+                Err(error) if error.kind == ErrorKind::Stale => {
                     let mut txn = self.store.begin();
                     txn.delete(TreeId::Orphans, &key::inode(ino.0));
                     self.commit(txn, &[])?;
