@@ -8,6 +8,7 @@ use crate::fixes::Fixes;
 use crate::passes::inodes::InodePass;
 use crate::passes::nodes::NodePass;
 use crate::passes::{counts, names, owners, space};
+use crate::paths;
 use crate::repair;
 use crate::replay::Replay;
 use crate::report::{Report, Reporter};
@@ -22,7 +23,8 @@ use std::fmt;
 pub struct CheckOptions<'a> {
     /// Correct what needs no guess. Nobody may have the volume open.
     pub repair: bool,
-    /// Called with each finding, at most [`crate::FINDINGS_PER_KIND_MAX`] times for each kind.
+    /// Called with each finding, at most [`crate::FINDINGS_PER_KIND_MAX`] times for each kind, when
+    /// all are known, in the order of the passes.
     pub on_finding: &'a mut dyn FnMut(&Finding),
     /// Called now and then.
     pub on_progress: &'a mut dyn FnMut(Progress),
@@ -68,18 +70,25 @@ pub(crate) struct Passes {
 pub fn check(device: &dyn Device, options: CheckOptions<'_>) -> Result<Report> {
     let CheckOptions { repair: wanted, on_finding, on_progress } = options;
     let volume = Volume::open(device)?;
-    let mut reporter = Reporter::new(on_finding);
-    let passes = run_passes(&volume, &mut reporter, wanted, on_progress)?;
-    let something_wrong =
-        reporter.report.errors + reporter.report.fatal > 0 || volume.damaged_copy.is_some();
+    let mut findings = Vec::new();
+    let mut keep = |finding: &Finding| findings.push(finding.clone());
+    let mut reporter = Reporter::new(&mut keep);
+    let passes = run_passes(&volume, &mut reporter, wanted, on_progress);
+    let Reporter { report, obstacle, .. } = reporter;
+    if let Ok(passes) = &passes {
+        paths::add(&volume, passes, &mut findings);
+    }
+    findings.iter().for_each(on_finding);
+    let passes = passes?;
+    let something_wrong = report.errors + report.fatal > 0 || volume.damaged_copy.is_some();
     if !wanted || !something_wrong {
-        return Ok(reporter.report);
+        return Ok(report);
     }
-    if let Some(reason) = repair::refusal(&reporter) {
-        reporter.report.repair_refused = Some(reason);
-        return Ok(reporter.report);
+    let mut report = report;
+    if let Some(obstacle) = obstacle {
+        report.repair_refused = Some(format!("{obstacle}: corrections would be guesses"));
+        return Ok(report);
     }
-    let mut report = reporter.report;
     on_progress(Progress { phase: Phase::Repair, done: 0, total: 0 });
     repair::run(&volume, passes)?;
     let left = verify(device, on_progress)?;

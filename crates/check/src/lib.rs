@@ -48,6 +48,7 @@ mod log;
 mod lookup;
 mod node_batch;
 mod passes;
+mod paths;
 mod print;
 mod repair;
 mod replay;

@@ -1,7 +1,7 @@
 //! Reads tree nodes, many at once: neighbours on the device in one read, all reads in one batch.
 //!
-//! Called by everything that walks trees. Where the device fails, nodes are read one by one, so that
-//! no more is lost than must be.
+//! Called by everything that walks trees. Where the device fails, nodes are read one by one, so
+//! that no more is lost than must be.
 
 use crate::volume::Volume;
 use ashlar_device::{AlignedBuf, Read};

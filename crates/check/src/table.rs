@@ -55,7 +55,7 @@ impl Table {
         if self.inodes.get(guess).is_some_and(|inode| inode.ino == ino) {
             return Some(guess);
         }
-        // I: numbers ascend strictly, so an inode never stands behind its guess.
+        // Numbers ascend strictly, so an inode never stands behind its guess.
         let upper = self.inodes.len().min(guess);
         self.inodes[..upper].binary_search_by_key(&ino, |inode| inode.ino).ok()
     }

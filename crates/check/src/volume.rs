@@ -101,13 +101,18 @@ impl<'a> Volume<'a> {
 pub(crate) fn read_copies(
     device: &dyn Device,
 ) -> Result<[ashlar_format::Result<Superblock>; COPY_COUNT as usize]> {
-    let bytes = BLOCK_SIZE * SUPERBLOCK_BLOCKS as usize;
-    if device.topology().capacity < bytes as u64 {
+    if device.topology().capacity < SUPERBLOCK_BLOCKS * BLOCK_BYTES {
         let problem = format!("a device of {} bytes", device.topology().capacity);
         return Err(Error::NoSuperblock { first: problem.clone(), second: problem });
     }
-    let mut buf = AlignedBuf::new_zeroed(bytes);
-    device.read_at(0, &mut buf)?;
-    let (first, second) = buf.split_at(BLOCK_SIZE);
-    Ok([Superblock::decode(0, first), Superblock::decode(1, second)])
+    Ok([read_copy(device, 0), read_copy(device, 1)])
+}
+
+/// One copy; where it cannot be read the other one may still do.
+fn read_copy(device: &dyn Device, copy: u64) -> ashlar_format::Result<Superblock> {
+    let mut buf = AlignedBuf::new_zeroed(BLOCK_SIZE);
+    device
+        .read_at(copy * BLOCK_BYTES, &mut buf)
+        .map_err(|error| Corruption::new("superblock", copy, error.to_string()))?;
+    Superblock::decode(copy, &buf)
 }

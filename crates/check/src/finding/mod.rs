@@ -13,6 +13,7 @@ pub use problem::{
     ExtentProblem, FreeExtentProblem, NameProblem, Owner, SpaceEditProblem, XattrProblem,
 };
 
+use crate::print::Escaped;
 use std::fmt;
 
 /// How bad a finding is.
@@ -50,6 +51,8 @@ pub struct Finding {
     pub kind: FindingKind,
     /// Repair removes it without guessing.
     pub repairable: bool,
+    /// Inodes that it speaks of, with a path of each that has one.
+    pub paths: Vec<(u64, Box<[u8]>)>,
 }
 
 impl Finding {
@@ -58,7 +61,27 @@ impl Finding {
     pub fn new(at: Location, kind: FindingKind) -> Self {
         let severity = kind.severity();
         let repairable = kind.is_repairable(at.tree);
-        Self { severity, at, kind, repairable }
+        Self { severity, at, kind, repairable, paths: Vec::new() }
+    }
+
+    /// Inodes that it speaks of.
+    pub(crate) fn inodes(&self) -> Vec<u64> {
+        let owner = |owner: &Owner| match owner {
+            Owner::Extent { ino, .. } => Some(*ino),
+            Owner::Fixed | Owner::Node { .. } => None,
+        };
+        let mut inos: Vec<u64> = self.at.ino.into_iter().collect();
+        match &self.kind {
+            FindingKind::OwnedTwice { first, second } => {
+                inos.extend([owner(first), owner(second)].into_iter().flatten());
+            }
+            FindingKind::NameOutsideDirectory { ino } | FindingKind::NameKindWrong { ino, .. } => {
+                inos.push(*ino);
+            }
+            _ => {}
+        }
+        inos.dedup();
+        inos
     }
 
     /// Why nothing can be corrected where this was found, if so: what is missing would be taken
@@ -86,6 +109,9 @@ impl Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}: {}", self.severity, self.at, self.kind)?;
+        for (ino, path) in &self.paths {
+            write!(f, " (inode {ino} is {})", Escaped(path))?;
+        }
         match self.kind.remedy(self.repairable) {
             Some(remedy) => write!(f, "; {remedy}"),
             None => Ok(()),

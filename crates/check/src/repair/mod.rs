@@ -42,11 +42,6 @@ use ashlar_format::superblock::Superblock;
 use plan::Plan;
 use writer::NodeWriter;
 
-/// Why nothing can be corrected, if so.
-pub(crate) fn refusal(reporter: &Reporter<'_>) -> Option<String> {
-    reporter.obstacle.map(|obstacle| format!("{obstacle}: corrections would be guesses"))
-}
-
 /// Writes the corrections; durable on return.
 ///
 /// # Errors

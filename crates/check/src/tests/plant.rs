@@ -758,3 +758,19 @@ fn two_records_at_one_place_are_told_apart_by_their_chain() {
     write_ring(&built.device, 0, &[0; 512]);
     assert_eq!(run(&built.device, false).unwrap().1.exit_code(), 0);
 }
+
+#[test]
+fn finding_names_the_paths_of_what_it_speaks_of() {
+    let built = sample(|image| {
+        image.extent(21, 1, FILES_START + 2, 2, ExtentFlags::empty());
+        image.settle();
+        image.change(7, |directory| directory.parent = 8);
+        image.change(6, |nameless| nameless.blocks = 8);
+    });
+    let mut shown = text(&run(&built.device, false).unwrap().0);
+    shown.sort();
+    let [twice, nameless, parent] = shown.as_slice() else { panic!("{shown:#?}") };
+    assert!(twice.contains("(inode 2 is \"/file\") (inode 21 is \"/many/f21\")"), "{twice}");
+    assert!(parent.contains("(inode 7 is \"/dir/sub\")"), "{parent}");
+    assert!(!nameless.contains(" is \""), "{nameless}");
+}
