@@ -58,6 +58,7 @@ impl Server {
             dsync: has(libc::O_DSYNC),
             sync: open.sync || has(libc::O_SYNC),
             kill_suid_gid: request.contains(WriteRequest::KILL_SUIDGID),
+            cached: is_write_back(arguments),
             ..WriteFlags::default()
         }
     }

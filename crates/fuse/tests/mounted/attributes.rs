@@ -120,3 +120,21 @@ fn size_and_blocks_are_known_before_and_after_write_back() {
     let blocks = fs::metadata(mount.at("file")).unwrap().blocks();
     assert!((100_000..1 << 20).contains(&(blocks * 512)));
 }
+
+#[test]
+fn write_back_does_not_move_the_times_of_the_write() {
+    let Some(mut mount) = Mount::new() else { return };
+    let times = |mount: &Mount| {
+        let meta = fs::metadata(mount.at("file")).unwrap();
+        (meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec())
+    };
+    let file = File::create(mount.at("file")).unwrap();
+    file.set_len(10 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"text", 10 << 20).unwrap();
+    let written = times(&mount);
+    std::thread::sleep(Duration::from_millis(50));
+    drop(file);
+    assert_eq!(times(&mount), written);
+    mount.again("");
+    assert_eq!(times(&mount), written);
+}
