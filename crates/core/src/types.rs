@@ -190,7 +190,7 @@ pub struct DirEntry {
 
 /// How to open a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[allow(clippy::struct_excessive_bools)]
+#[allow(clippy::struct_excessive_bools, reason = "independent switches, each with its own name")]
 pub struct OpenFlags {
     /// Contents may be read.
     pub read: bool,
@@ -224,7 +224,7 @@ impl OpenFlags {
 
 /// How to do one write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[allow(clippy::struct_excessive_bools)]
+#[allow(clippy::struct_excessive_bools, reason = "independent switches, each with its own name")]
 pub struct WriteFlags {
     /// As [`OpenFlags::dsync`], for this write.
     pub dsync: bool,
