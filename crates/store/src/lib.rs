@@ -21,7 +21,7 @@
 //! | `recovery` | scan, verify, replay, proof record |
 //! | `space`, `allocate` | free space by address and size, promises, deferred reuse |
 //! | `format` | mkfs |
-//! | `view`, `nodes` | snapshots; nodes read through the cache |
+//! | `read`, `view`, `nodes` | one entry; snapshots; nodes read through the cache |
 //!
 //! The ordering rules that make one flush enough are named where they are kept:
 //! *proof-overwrite* ([`Store::ensure_overwritable`]), *proof-reuse* and *node-hold* (`space`),
@@ -36,6 +36,7 @@ mod format;
 mod geometry;
 mod log;
 mod nodes;
+mod read;
 mod recovery;
 mod space;
 mod store;

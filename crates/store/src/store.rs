@@ -18,7 +18,6 @@ use crate::nodes::Nodes;
 use crate::space::{Space, SpaceUsage};
 use crate::trees::{Trees, inode_number_of};
 use crate::txn::{Lsn, Txn};
-use crate::view::View;
 use ashlar_btree::Obsolete;
 use ashlar_device::{Device, Finish};
 use ashlar_format::key::{TREE_COUNT, TreeId};
@@ -161,68 +160,6 @@ impl Store {
     #[must_use]
     pub fn space(&self) -> SpaceUsage {
         self.space.usage()
-    }
-
-    // ---- reading --------------------------------------------------------------------------
-
-    /// Calls `read` with the value of `key`.
-    ///
-    /// # Errors
-    /// A node that cannot be read.
-    pub fn get_with<R>(
-        &self,
-        tree: TreeId,
-        key: &[u8],
-        read: impl FnOnce(&[u8]) -> R,
-    ) -> Result<Option<R>> {
-        Ok(self.live.read().trees.get(tree).get_with(&self.nodes, key, read)?)
-    }
-
-    /// The value of `key`.
-    ///
-    /// # Errors
-    /// A node that cannot be read.
-    pub fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.get_with(tree, key, <[u8]>::to_vec)
-    }
-
-    /// Calls `read` with the entry of the greatest key that is not above `key`.
-    ///
-    /// # Errors
-    /// A node that cannot be read.
-    pub fn floor_with<R>(
-        &self,
-        tree: TreeId,
-        key: &[u8],
-        read: impl FnOnce(&[u8], &[u8]) -> R,
-    ) -> Result<Option<R>> {
-        Ok(self.live.read().trees.get(tree).floor_with(&self.nodes, key, read)?)
-    }
-
-    /// A snapshot of all trees.
-    #[must_use]
-    pub fn view(&self) -> View<'_> {
-        let live = self.live.read();
-        View::new(self, live.trees.clone(), Arc::clone(&self.epoch.lock()))
-    }
-
-    /// Visits the entries of a snapshot at and behind `from`, ascending, until `visit` breaks.
-    ///
-    /// # Errors
-    /// A node that cannot be read.
-    pub fn scan(
-        &self,
-        tree: TreeId,
-        from: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> std::ops::ControlFlow<()>,
-    ) -> Result<()> {
-        self.view().scan(tree, from, visit)
-    }
-
-    /// Entries of a tree.
-    #[must_use]
-    pub fn entry_count(&self, tree: TreeId) -> u64 {
-        self.live.read().trees.get(tree).count()
     }
 
     // ---- changing -------------------------------------------------------------------------

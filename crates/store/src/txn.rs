@@ -68,7 +68,8 @@ impl<'a> Txn<'a> {
     pub(crate) fn new(store: &'a Store) -> Self {
         Self {
             store,
-            edits: Vec::new(),
+            // A create fits: inode, name, directory.
+            edits: Vec::with_capacity(512),
             sums: Vec::new(),
             attached: Vec::new(),
             grants: Vec::new(),
