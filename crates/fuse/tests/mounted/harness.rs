@@ -148,8 +148,8 @@ impl Drop for Mount {
             return self.stop();
         }
         // The test has failed already; only do not leave things behind.
+        let _ = Command::new("umount").args(["-f", "-l"]).arg(self.path()).status();
         if let Some(mut server) = self.server.take() {
-            let _ = Command::new("umount").args(["-f", "-l"]).arg(self.path()).status();
             let _ = server.kill();
             let _ = server.wait();
         }
