@@ -172,8 +172,11 @@ impl Ashlar {
     /// # Panics
     /// When the server fails.
     pub fn unmount(&mut self) {
+        if self.server.is_some() {
+            // A failure here leaves the server to be cleared away when this is dropped.
+            run_ok(Command::new("umount").arg(&self.mount));
+        }
         let Some(mut server) = self.server.take() else { return };
-        run_ok(Command::new("umount").arg(&self.mount));
         let mut status = None;
         wait_for("the server runs on", || {
             status = server.try_wait().expect("the server is our child");
