@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use crate::output::complain;
+
 /// Result of a command.
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 
@@ -69,7 +71,7 @@ impl Failure {
     /// Prints to standard error, after the name of the command.
     pub(crate) fn print(&self, program: &str) {
         if !self.silent {
-            eprintln!("{program}: {self}");
+            complain(format_args!("{program}: {self}"));
         }
     }
 }

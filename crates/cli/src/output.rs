@@ -51,6 +51,17 @@ impl Write for Output {
     }
 }
 
+/// Prints one line to standard output for people. That nobody reads it changes nothing about what
+/// was done, which the exit code tells.
+pub(crate) fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// As [`say`], to standard error.
+pub(crate) fn complain(line: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// A name with control characters and bytes that are not UTF-8 written as `\x..`.
 pub(crate) fn harmless(name: &OsStr) -> Cow<'_, str> {
     if let Some(text) = name.to_str()

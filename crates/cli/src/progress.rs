@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::output::complain;
 use crate::size::Size;
 
 /// When progress is shown.
@@ -68,7 +69,8 @@ impl Progress {
                     let rate = (*done as f64 / started.elapsed().as_secs_f64()) as u64;
                     let percent = done.saturating_mul(100) / (*total).max(1);
                     let (done, total) = (Size(*done), Size(*total));
-                    eprintln!("{done} of {total} ({percent} %), {} per second", Size(rate));
+                    let rate = Size(rate);
+                    complain(format_args!("{done} of {total} ({percent} %), {rate} per second"));
                 }
             }
         }
@@ -77,8 +79,8 @@ impl Progress {
     /// Prints a line without disturbing the bar.
     pub(crate) fn say(&self, line: &str) {
         match self {
-            Progress::Bar(bar) => bar.suspend(|| eprintln!("{line}")),
-            _ => eprintln!("{line}"),
+            Progress::Bar(bar) => bar.suspend(|| complain(line)),
+            _ => complain(line),
         }
     }
 

@@ -227,12 +227,14 @@ impl Volume {
 
     fn open_at(&self, path: &Path, options: OpenOptions) -> Result<File, Cause> {
         options.check()?;
-        let follow = match options.create_new || options.no_follow {
+        let follow = match options.no_follow {
             true => Follow::No,
             false => Follow::Yes,
         };
         loop {
-            let ino = if options.creates() {
+            let ino = if options.create_new {
+                self.create_at(&walk::place(&self.core, path)?, options)?
+            } else if options.create {
                 let (place, found) = walk::find_to_create(&self.core, path, follow)?;
                 match self.found_or_created(&place, found, options)? {
                     Some(ino) => ino,
@@ -258,27 +260,23 @@ impl Volume {
         found: Option<Attr>,
         options: OpenOptions,
     ) -> Result<Option<Ino>, Cause> {
-        let Last::Name(name) = &place.last else {
-            let taken = if options.create_new { errno::EEXIST } else { errno::EISDIR };
-            return Err(taken.into());
-        };
         if let Some(attr) = found {
-            if options.create_new {
-                return Err(errno::EEXIST.into());
-            }
             return openable(&attr, options).map(Some);
         }
-        let new = NewInode {
-            kind: FileKind::Regular,
-            mode: u32::from(options.mode & 0o7777),
-            rdev: 0,
-            symlink_target: &[],
-        };
-        match self.core.create(&self.caller, place.dir, name, &new) {
-            Ok(attr) => Ok(Some(attr.ino)),
-            Err(error) if error.errno() == libc::EEXIST && !options.create_new => Ok(None),
-            Err(error) => Err(error.into()),
+        match self.create_at(place, options) {
+            Err(cause) if cause.errno() == errno::EEXIST => Ok(None),
+            other => other.map(Some),
         }
+    }
+
+    /// Creates the file. That the name is taken is for the volume to find out.
+    fn create_at(&self, place: &Place<'_>, options: OpenOptions) -> Result<Ino, Cause> {
+        let Last::Name(name) = &place.last else { return Err(errno::EEXIST.into()) };
+        if place.slash {
+            return Err(errno::EISDIR.into());
+        }
+        let new = NewInode::file(u32::from(options.mode & 0o7777));
+        Ok(self.core.create(&self.caller, place.dir, name, &new)?.ino)
     }
 }
 

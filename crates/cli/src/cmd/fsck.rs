@@ -10,6 +10,7 @@ use ashlar_device::{FileDevice, OpenMode};
 
 use crate::failure::{Failure, Result};
 use crate::in_use;
+use crate::output::say;
 use crate::size::Size;
 
 /// Check a volume, and repair it with -y.
@@ -77,7 +78,7 @@ fn check(arguments: &Arguments, image: &Path) -> Result<u8> {
     let mut progress = Show::new(arguments, image)?;
     let mut on_finding = |finding: &Finding| {
         if finding.severity > Severity::Note || arguments.verbose {
-            println!("{}: {finding}", image.display());
+            say(format_args!("{}: {finding}", image.display()));
         }
     };
     let report = ashlar_check::check(
@@ -100,7 +101,7 @@ fn recover(arguments: &Arguments, image: &Path) -> Result<Option<u8>> {
     let opened = Volume::options().open(image);
     match opened.and_then(Volume::close) {
         Ok(()) if enough => {
-            println!("{}: clean", image.display());
+            say(format_args!("{}: clean", image.display()));
             Ok(Some(0))
         }
         Ok(()) => Ok(None),
@@ -109,7 +110,7 @@ fn recover(arguments: &Arguments, image: &Path) -> Result<Option<u8>> {
         }
         // What no mount accepts may still be repaired.
         Err(error) => {
-            println!("{}: it cannot be mounted: {error}", image.display());
+            say(format_args!("{}: it cannot be mounted: {error}", image.display()));
             Ok(None)
         }
     }
@@ -133,10 +134,10 @@ fn in_use_failure(image: &Path) -> Failure {
 fn conclude(arguments: &Arguments, image: &Path, report: &Report) -> u8 {
     let name = image.display();
     if let Some(reason) = &report.repair_refused {
-        println!("{name}: nothing was repaired: {reason}");
+        say(format_args!("{name}: nothing was repaired: {reason}"));
     }
     if report.suppressed > 0 {
-        println!("{name}: {} more findings of these kinds", report.suppressed);
+        say(format_args!("{name}: {} more findings of these kinds", report.suppressed));
     }
     if arguments.verbose {
         print_counts(image, report);
@@ -145,34 +146,38 @@ fn conclude(arguments: &Arguments, image: &Path, report: &Report) -> u8 {
     let left = wrong.saturating_sub(report.repaired);
     match (wrong, left) {
         (0, _) if report.needs_recovery => {
-            println!("{name}: sound; was not unmounted, the next mount recovers it");
+            say(format_args!("{name}: sound; was not unmounted, the next mount recovers it"));
         }
-        (0, _) => println!("{name}: clean"),
-        (wrong, 0) => println!("{name}: {wrong} errors, all repaired"),
-        (wrong, left) if report.repaired > 0 => println!("{name}: {left} of {wrong} errors left"),
-        _ if arguments.yes || arguments.preen => println!("{name}: {wrong} errors"),
-        _ => println!("{name}: {wrong} errors; `ashlar fsck -y {name}` repairs what it can"),
+        (0, _) => say(format_args!("{name}: clean")),
+        (wrong, 0) => say(format_args!("{name}: {wrong} errors, all repaired")),
+        (wrong, left) if report.repaired > 0 => {
+            say(format_args!("{name}: {left} of {wrong} errors left"))
+        }
+        _ if arguments.yes || arguments.preen => say(format_args!("{name}: {wrong} errors")),
+        _ => {
+            say(format_args!("{name}: {wrong} errors; `ashlar fsck -y {name}` repairs what it can"))
+        }
     }
     u8::try_from(report.exit_code()).unwrap_or(EXIT_OPERATIONAL)
 }
 
 fn print_counts(image: &Path, report: &Report) {
     let name = image.display();
-    println!(
+    say(format_args!(
         "{name}: {} files, {} directories, {} others, {} orphans",
         report.files, report.directories, report.others, report.orphans
-    );
+    ));
     let bytes = |blocks: u64| Size(blocks.saturating_mul(ashlar_format::BLOCK_SIZE as u64));
-    println!(
+    say(format_args!(
         "{name}: {} of {} in use, {} free",
         bytes(report.blocks_used),
         bytes(report.blocks),
         bytes(report.blocks_free)
-    );
-    println!(
+    ));
+    say(format_args!(
         "{name}: {} log records to replay, {} left out as unfinished",
         report.replayed_records, report.discarded_records
-    );
+    ));
 }
 
 /// How progress is shown.
@@ -209,8 +214,11 @@ impl Show {
         let Progress { done, total, .. } = step;
         match self {
             Show::Nothing => {}
-            Show::Terminal if total > 0 => eprint!("\r{name}: {} %\x1b[K", done * 100 / total),
-            Show::Terminal => eprint!("\r{name}\x1b[K"),
+            Show::Terminal if total > 0 => {
+                let percent = done.saturating_mul(100) / total;
+                overwrite(format_args!("{name}: {percent} %"));
+            }
+            Show::Terminal => overwrite(format_args!("{name}")),
             Show::Lines { file, device } => {
                 // Whoever reads it may have gone; the check goes on.
                 let _ = writeln!(file, "{pass} {done} {total} {device}");
@@ -220,9 +228,14 @@ impl Show {
 
     fn finish(&self) {
         if matches!(self, Show::Terminal) {
-            eprint!("\r\x1b[K");
+            overwrite(format_args!(""));
         }
     }
+}
+
+/// Replaces the line on the terminal; that it went away is no reason to stop.
+fn overwrite(line: std::fmt::Arguments<'_>) {
+    let _ = write!(stderr(), "\r{line}\x1b[K");
 }
 
 /// Number and name of a part of the check.

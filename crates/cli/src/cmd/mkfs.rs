@@ -9,6 +9,7 @@ use ashlar::Volume;
 
 use crate::failure::{Failure, Result};
 use crate::in_use;
+use crate::output::say;
 use crate::probe;
 use crate::size::Size;
 
@@ -87,7 +88,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     check_target(arguments)?;
     if arguments.dry_run {
         if !arguments.quiet {
-            println!("{}: a volume could be made; nothing was changed", image.display());
+            say(format_args!("{}: a volume could be made; nothing was changed", image.display()));
         }
         return Ok(());
     }
@@ -107,7 +108,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             "" => String::new(),
             label => format!(", label \"{label}\""),
         };
-        println!("{}: Ashlar volume, {size} to use{label}, UUID {uuid}", image.display());
+        let image = image.display();
+        say(format_args!("{image}: Ashlar volume, {size} to use{label}, UUID {uuid}"));
     }
     Ok(())
 }

@@ -76,6 +76,28 @@ fn tree_comes_back_as_it_went_in() {
 }
 
 #[test]
+fn extended_attributes_come_along() {
+    let place = Place::with_volume();
+    place.write("file", "");
+    let set = |name: &str, value: &[u8]| {
+        let path = place.path("file");
+        rustix::fs::setxattr(&path, name, value, rustix::fs::XattrFlags::empty())
+    };
+    if set("user.colour", b"green").is_err() {
+        eprintln!("left out: no extended attributes in the temporary directory");
+        return;
+    }
+    set("user.large", &[7; 3000]).unwrap();
+    place.ashlar(["put", "-a", "file", "disk.img:/"]).ok();
+    place.ashlar(["get", "-a", "disk.img:/file", "back"]).ok();
+    let mut value = vec![0; 4000];
+    let length = rustix::fs::getxattr(place.path("back"), "user.large", &mut value[..]).unwrap();
+    assert_eq!(value[..length], [7; 3000]);
+    let length = rustix::fs::getxattr(place.path("back"), "user.colour", &mut value[..]).unwrap();
+    assert_eq!(&value[..length], b"green");
+}
+
+#[test]
 fn copy_without_attributes_works_like_cp() {
     let place = Place::with_volume();
     tree(&place);

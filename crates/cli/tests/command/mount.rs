@@ -1,9 +1,9 @@
 //! Mounts through the kernel: as root, with `/dev/fuse`.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::{Place, program};
@@ -103,17 +103,7 @@ fn options_reach_the_kernel() {
 fn foreground_server_ends_with_the_mount() {
     let Some(mounting) = Mounting::new() else { return };
     let place = &mounting.place;
-    let mut server = place
-        .command(program())
-        .args(["mount", "--foreground", "disk.img", "mnt"])
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let start = Instant::now();
-    while !mounting.is_mounted() {
-        assert!(start.elapsed() < Duration::from_secs(20), "it does not become usable");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let mut server = serve(&mounting);
     place.ashlar(["umount", "mnt"]).ok();
     assert!(server.wait().unwrap().success());
 }
@@ -162,6 +152,115 @@ fn helper_speaks_to_mount() {
     place.ashlar_as("umount.fuse.ashlar", ["mnt"]).ok();
     assert!(!mounting.is_mounted());
     place.ashlar_as("umount.fuse.ashlar", ["mnt"]).fails(32, &["nothing is mounted"]);
+}
+
+#[test]
+fn killed_server_loses_nothing_that_was_synced() {
+    let Some(mounting) = Mounting::new() else { return };
+    let place = &mounting.place;
+    let mut server = serve(&mounting);
+    fs::write(place.path("mnt/file"), "kept").unwrap();
+    fs::File::open(place.path("mnt/file")).unwrap().sync_all().unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    // The name is still in the mount table, though nobody answers.
+    assert!(fs::read(place.path("mnt/file")).is_err());
+    place.ashlar(["umount", "mnt"]).ok();
+    let info = place.ashlar(["info", "disk.img"]).ok();
+    assert!(info.contains("recovers"), "{info}");
+    let said = place.ashlar(["fsck", "-n", "disk.img"]).ok();
+    assert!(said.contains("recovers"), "{said}");
+    // Reading does not need recovery to be written down.
+    assert_eq!(place.ashlar(["cat", "disk.img:/file"]).ok(), "kept");
+    assert!(place.ashlar(["fsck", "-n", "disk.img"]).ok().contains("recovers"));
+    assert_eq!(place.ashlar(["fsck", "-a", "disk.img"]).ok(), "disk.img: clean\n");
+    assert_eq!(place.ashlar(["fsck", "-n", "disk.img"]).ok(), "disk.img: clean\n");
+    assert_eq!(place.ashlar(["cat", "disk.img:/file"]).ok(), "kept");
+}
+
+#[test]
+fn ordinary_user_mounts_for_himself() {
+    let Some(mounting) = Mounting::new() else { return };
+    let place = &mounting.place;
+    let helper = place.command("fusermount3").arg("--version").output();
+    if !helper.is_ok_and(|output| output.status.success()) {
+        eprintln!("left out: no fusermount3");
+        return;
+    }
+    // Where the program was built need not be open to everybody.
+    fs::copy(program(), place.path("ashlar")).unwrap();
+    fs::set_permissions(place.path(""), PermissionsExt::from_mode(0o777)).unwrap();
+    let script = r#"
+        set -e
+        mkdir own
+        ./ashlar mkfs -q --size 64M own.img
+        ./ashlar mount own.img own
+        echo mine > own/file
+        ls -ln own/file | cut -d' ' -f3,4
+        ./ashlar umount own
+        ./ashlar cat own.img:/file
+        ./ashlar fsck own.img
+    "#;
+    let output = place
+        .command("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", script])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said, "65534 65534\nmine\nown.img: clean\n");
+}
+
+#[test]
+fn block_device_is_served_as_one() {
+    let Some(mounting) = Mounting::new() else { return };
+    let place = &mounting.place;
+    fs::File::create(place.path("backing")).unwrap().set_len(64 << 20).unwrap();
+    let output = place.command("losetup").args(["-f", "--show", "backing"]).output().unwrap();
+    if !output.status.success() {
+        eprintln!("left out: no loop devices");
+        return;
+    }
+    let device = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+    let device = Loop(&device);
+    let name = device.0;
+    place.ashlar(["mkfs", name]).ok();
+    place.ashlar(["mkfs", name]).fails(1, &[name, "an Ashlar volume"]);
+    place.ashlar(["mkfs", "-f", "--size", "32M", name]).fails(1, &["size"]);
+    place.ashlar(["mount", name, "mnt"]).ok();
+    let info = place.ashlar(["info", "--json", "mnt"]).ok();
+    assert!(info.contains("\"mounted\""), "{info}");
+    fs::write(place.path("mnt/file"), "x").unwrap();
+    place.ashlar(["mkfs", "-f", name]).fails(1, &["mounted on"]);
+    place.ashlar(["umount", "mnt"]).ok();
+    assert_eq!(place.ashlar(["fsck", name]).ok(), format!("{name}: clean\n"));
+    assert_eq!(place.ashlar(["ls".to_owned(), format!("{name}:/")]).ok(), "file\n");
+}
+
+/// A loop device, given back at the end.
+struct Loop<'a>(&'a str);
+
+impl Drop for Loop<'_> {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("losetup").args(["-d", self.0]).status();
+    }
+}
+
+/// A server in the foreground, once its mount is usable.
+fn serve(mounting: &Mounting) -> Child {
+    let server = mounting
+        .place
+        .command(program())
+        .args(["mount", "--foreground", "disk.img", "mnt"])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while !mounting.is_mounted() {
+        assert!(start.elapsed() < Duration::from_secs(20), "it does not become usable");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    server
 }
 
 /// `/sbin` belongs to the machine: a mount namespace of its own gets the helper into it.

@@ -70,3 +70,16 @@ fn reader_that_goes_away_is_no_failure() {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
+
+#[test]
+fn nobody_listening_does_not_change_the_outcome() {
+    let place = Place::with_volume();
+    for arguments in [&["fsck", "-v", "disk.img"][..], &["ls", "disk.img:/none"]] {
+        let wanted = place.ashlar(arguments).code;
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = place.command(program());
+        command.args(arguments).stdout(writer.try_clone().unwrap()).stderr(writer);
+        assert_eq!(command.status().unwrap().code(), wanted, "{arguments:?}");
+    }
+}
