@@ -7,8 +7,8 @@
 use ashlar_sim::sweep::{SweepOptions, SweepReport, formatted, sweep_seed};
 use std::ops::Range;
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 struct Arguments {
@@ -85,7 +85,7 @@ fn run(arguments: &Arguments) -> Result<(SweepReport, u64), String> {
             }
             match sweep_seed(&base, seed, &arguments.options) {
                 Ok(report) => {
-                    let mut total = total.lock().unwrap_or_else(|poison| poison.into_inner());
+                    let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
                     total.0.states += report.states;
                     total.0.nested += report.nested;
                     total.1 += 1;
@@ -104,7 +104,7 @@ fn run(arguments: &Arguments) -> Result<(SweepReport, u64), String> {
                         "ashlar-sim --seeds {seed}..{} --steps {steps} --samples {samples}",
                         seed + 1
                     );
-                    let mut failure = failure.lock().unwrap_or_else(|poison| poison.into_inner());
+                    let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
                     failure.get_or_insert(format!("seed {seed}: {reason}\nagain: {again}"));
                 }
             }
@@ -116,6 +116,6 @@ fn run(arguments: &Arguments) -> Result<(SweepReport, u64), String> {
             scope.spawn(work);
         }
     });
-    let failure = failure.into_inner().unwrap_or_else(|poison| poison.into_inner());
-    failure.map_or_else(|| Ok(total.into_inner().unwrap_or_else(|p| p.into_inner())), Err)
+    let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
+    failure.map_or_else(|| Ok(total.into_inner().unwrap_or_else(PoisonError::into_inner)), Err)
 }
