@@ -141,3 +141,48 @@ fn leading(cells: &[Cell], share: usize) -> usize {
     }
     cells.len()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blocks::BlockSet;
+    use crate::node_batch::NodeBatch;
+    use crate::tests::image::{Image, TWO_GROUPS};
+    use crate::volume::Volume;
+    use ashlar_format::key;
+
+    #[test]
+    fn inner_nodes_cover_all_leaves_and_have_two_children_or_more() {
+        let built = Image::empty(TWO_GROUPS).build();
+        let volume = Volume::open(&built.device).unwrap();
+        let mut owned = BlockSet::default();
+        owned.insert(0, volume.data_range().start + 1000);
+        for leaves in (1..20).chain(400..440).chain([840, 1000, 100_000]) {
+            let mut writer = NodeWriter::new(&volume, &owned);
+            let mut loader = Loader::new(&mut writer, TreeId::Inodes);
+            let leaf = |block| NodePointer { block, generation: 1, checksum: 5 };
+            for number in 0..leaves {
+                loader.add_leaf(&key::inode(number), leaf(number), 3).unwrap();
+            }
+            let root = loader.finish().unwrap().unwrap();
+            writer.submit().unwrap();
+            assert_eq!(root.count, 3 * leaves);
+            let mut nodes = vec![root.pointer];
+            for level in (1..=root.level).rev() {
+                let mut below = Vec::new();
+                for pointer in nodes {
+                    let mut newer = volume.superblock.clone();
+                    newer.generation += 1;
+                    let volume = Volume { superblock: newer, damaged_copy: None, ..volume };
+                    let batch = NodeBatch::read(&volume, TreeId::Inodes, level, &[pointer]);
+                    let node = batch.get(0).unwrap();
+                    assert!(node.count() >= 2, "{leaves} leaves");
+                    let child = |index| NodePointer::decode(node.value(index)).unwrap();
+                    below.extend((0..node.count()).map(child));
+                }
+                nodes = below;
+            }
+            assert_eq!(nodes, (0..leaves).map(leaf).collect::<Vec<_>>());
+        }
+    }
+}

@@ -24,7 +24,7 @@ fn sample_is_sound_and_counted() {
     let built = Image::sample(TWO_GROUPS).build();
     let report = assert_clean(&built);
     assert_eq!((report.files, report.directories, report.others), (43, 4, 1));
-    assert_eq!(report.orphans, 1);
+    assert_eq!(report.orphans, 2);
     assert_eq!(report.blocks, TWO_GROUPS);
     assert_eq!(report.blocks_used + report.blocks_free + DATA_START, TWO_GROUPS);
     assert!(!report.needs_recovery);
@@ -45,6 +45,13 @@ fn trees_of_one_leaf_and_of_many_levels_are_read_alike() {
         }
         assert_clean(&image.build());
     }
+}
+
+#[test]
+fn first_key_of_an_inner_node_may_be_lower_than_its_parent_says() {
+    let mut image = Image::sample(SMALL);
+    image.low_edges = true;
+    assert_clean(&image.build());
 }
 
 #[test]

@@ -68,6 +68,9 @@ pub(crate) struct Image {
     pub(crate) leaf_entries: usize,
     /// Children of an inner node.
     pub(crate) inner_children: usize,
+    /// The first cell of every inner node has the empty key, as the format allows, and not only
+    /// on the left edge of the tree.
+    pub(crate) low_edges: bool,
     /// Runs in use besides what extents say: what `Alloc` edits of the log will take is free.
     pub(crate) used: Vec<(u64, u64)>,
     /// Called with the free tree's entries before it is written.
@@ -87,6 +90,7 @@ impl Image {
             superblock: superblock(block_count),
             leaf_entries: 4,
             inner_children: 4,
+            low_edges: false,
             used: Vec::new(),
             change_free: Box::new(|_| {}),
             change_superblock: Box::new(|_| {}),
@@ -135,6 +139,8 @@ impl Image {
             image.name(8, format!("f{ino}").as_bytes(), ino);
             image.extent(ino, 0, FILES_START + 40 + ino, 1, ExtentFlags::empty());
         }
+        // Its truncation is to be finished.
+        image.put(TreeId::Orphans, &key::inode(20), &[]);
         image.settle();
         image
     }
@@ -423,9 +429,14 @@ impl Builder<'_> {
                 if level == 0 { self.image.leaf_entries } else { self.image.inner_children };
             let mut above = Vec::new();
             for (index, group) in cells.chunks(per_node).enumerate() {
-                let pointer = self.node(tree, level, group);
+                let mut group = group.to_vec();
+                let lowest = group[0].0.clone();
+                if level > 0 && self.image.low_edges {
+                    group[0].0.clear();
+                }
+                let pointer = self.node(tree, level, &group);
                 nodes.push((tree, level, pointer));
-                let lower = if index == 0 { Vec::new() } else { group[0].0.clone() };
+                let lower = if index == 0 { Vec::new() } else { lowest };
                 above.push((lower, pointer.encode().to_vec()));
             }
             if let [(_, only)] = above.as_slice() {

@@ -552,6 +552,14 @@ const PLANTS: &[Plant] = &[
         let kind = FindingKind::DirectoryNamesWrong { counted: 2, expected: 1 };
         (built, vec![(Location::inode(7), kind)])
     }),
+    plant("root with a name", Stays, || {
+        let built = sample(|image| {
+            image.name(7, b"root", 1);
+            image.settle();
+        });
+        let kind = FindingKind::DirectoryNamesWrong { counted: 1, expected: 0 };
+        (built, vec![(Location::inode(1), kind)])
+    }),
     plant("directory inside itself", Stays, || {
         // /dir moves into /dir/sub.
         let built = sample(|image| {
@@ -639,6 +647,24 @@ fn misplaced_key() -> Built {
     let addr = superblock.copy_block() * BLOCK_BYTES;
     built.device.write_at(addr, &superblock.encode()).unwrap();
     built
+}
+
+#[test]
+fn stream_ascends_even_over_leaves_that_do_not() {
+    let built = misplaced_key();
+    let volume = crate::volume::Volume::open(&built.device).unwrap();
+    let mut ignore = |_: &Finding| {};
+    let mut reporter = crate::report::Reporter::new(&mut ignore);
+    let (refused, nothing) = Default::default();
+    let mut stream =
+        crate::stream::Stream::new(&volume, TreeId::Xattrs, &refused, &nothing, &mut reporter);
+    let mut keys = Vec::new();
+    while let Some((key, _)) = stream.current() {
+        keys.push(key.to_vec());
+        stream.advance(&mut reporter);
+    }
+    assert!(keys.is_sorted_by(|a, b| a < b), "{keys:?}");
+    assert_eq!(keys.len(), 3);
 }
 
 /// Texts of damage are not compared: the format's decoders have tests of their own.

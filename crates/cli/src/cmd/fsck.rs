@@ -151,11 +151,13 @@ fn conclude(arguments: &Arguments, image: &Path, report: &Report) -> u8 {
         (0, _) => say(format_args!("{name}: clean")),
         (wrong, 0) => say(format_args!("{name}: {wrong} errors, all repaired")),
         (wrong, left) if report.repaired > 0 => {
-            say(format_args!("{name}: {left} of {wrong} errors left"))
+            say(format_args!("{name}: {left} of {wrong} errors left"));
         }
         _ if arguments.yes || arguments.preen => say(format_args!("{name}: {wrong} errors")),
         _ => {
-            say(format_args!("{name}: {wrong} errors; `ashlar fsck -y {name}` repairs what it can"))
+            say(format_args!(
+                "{name}: {wrong} errors; `ashlar fsck -y {name}` repairs what it can"
+            ));
         }
     }
     u8::try_from(report.exit_code()).unwrap_or(EXIT_OPERATIONAL)

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ashlar_device::{FileDevice, OpenMode};
 
@@ -26,6 +26,9 @@ Examples:
   ashlar umount /mnt
   fuser -vm /mnt               who keeps it busy?";
 
+/// How long a busy mount is given to become idle.
+const BUSY_WAIT: Duration = Duration::from_millis(300);
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 const PAUSE_MIN: Duration = Duration::from_millis(2);
 const PAUSE_MAX: Duration = Duration::from_millis(100);
 
@@ -51,9 +54,29 @@ pub(crate) fn unmount(directory: &Path) -> Result<()> {
         let what = format!("{} holds no Ashlar volume but {}", directory.display(), mount.kind);
         return Err(Failure::new(what).advise("use umount(8)"));
     }
-    ashlar_fuse::unmount(&absolute).map_err(|error| Failure::new(error.to_string()))?;
+    take_out(&absolute).map_err(|error| Failure::new(error.to_string()))?;
     wait_until_closed(&mount);
     Ok(())
+}
+
+/// Unmounts. A mount can be busy for a moment without anybody using it: its own server looks at
+/// it when it starts, and so do desktops that notice it.
+fn take_out(directory: &Path) -> Result<(), ashlar_fuse::Error> {
+    let start = Instant::now();
+    loop {
+        match ashlar_fuse::unmount(directory) {
+            Err(error) if is_busy(&error) && start.elapsed() < BUSY_WAIT => sleep(BUSY_PAUSE),
+            done => return done,
+        }
+    }
+}
+
+fn is_busy(error: &ashlar_fuse::Error) -> bool {
+    match error {
+        ashlar_fuse::Error::Unmount { source, .. } => source.raw_os_error() == Some(libc::EBUSY),
+        ashlar_fuse::Error::Helper { reason } => reason.contains("busy"),
+        _ => false,
+    }
 }
 
 /// The server holds a lock on its image until it has closed the volume.

@@ -8,7 +8,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::{device_number, is_root};
+use super::is_root;
+use super::unmount::mounted_device;
 
 /// Kilobytes to read ahead: one request of the largest size.
 const READ_AHEAD_KB: &str = "1024";
@@ -20,7 +21,7 @@ pub(crate) fn tune(mountpoint: &Path) {
     if !is_root() {
         return;
     }
-    let Ok((major, minor)) = device_number(mountpoint) else { return };
+    let Some((major, minor)) = mounted_device(mountpoint) else { return };
     // What a fuseblk mount writes back is counted apart from its block device.
     let folder = |suffix| format!("/sys/class/bdi/{major}:{minor}{suffix}");
     let of_block = folder("-fuseblk");

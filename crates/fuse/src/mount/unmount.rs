@@ -43,8 +43,8 @@ pub(crate) fn unmount_only(mountpoint: &Path) -> Result<()> {
     }
 }
 
-/// The image file that the mount table shows as source of the mount at `mountpoint`.
-fn image_behind(mountpoint: &Path) -> Option<PathBuf> {
+/// The line of the mount table for the mount on top at `mountpoint`.
+fn table_line(mountpoint: &Path) -> Option<String> {
     let table = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
     let mountpoint = mountpoint.canonicalize().ok()?;
     // The last line with this mount point is the mount on top.
@@ -52,6 +52,20 @@ fn image_behind(mountpoint: &Path) -> Option<PathBuf> {
         let shown = line.split(' ').nth(4).map(unescaped);
         shown.is_some_and(|shown| Path::new(&shown) == mountpoint)
     })?;
+    Some(line.to_owned())
+}
+
+/// The kernel's number of the device mounted at `mountpoint`. The mount itself is not asked: that
+/// would keep it busy for somebody who takes it out at once.
+pub(super) fn mounted_device(mountpoint: &Path) -> Option<(u32, u32)> {
+    let line = table_line(mountpoint)?;
+    let (major, minor) = line.split(' ').nth(2)?.split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// The image file that the mount table shows as source of the mount at `mountpoint`.
+fn image_behind(mountpoint: &Path) -> Option<PathBuf> {
+    let line = table_line(mountpoint)?;
     let (_, of_type) = line.split_once(" - ")?;
     let mut words = of_type.split(' ');
     let is_ours = words.next()?.starts_with("fuse.");
