@@ -41,6 +41,7 @@ fn trees_of_one_leaf_and_of_many_levels_are_read_alike() {
             image.trees[TreeId::Extents as usize].retain(|key, _| key[7] < 20);
             image.trees[TreeId::Inodes as usize].retain(|key, _| key[7] < 20);
             image.trees[TreeId::Names as usize].retain(|key, _| key[7] < 8);
+            image.trees[TreeId::Orphans as usize].retain(|key, _| key[7] < 20);
             image.settle();
         }
         assert_clean(&image.build());
