@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   1 plan      edits: the log's, and the corrections                          (plan.rs)
-//!   2 proof     flush; an empty record behind the log's last one; flush        (log_end.rs)
+//!   2 proof     flush; a record of its own behind the log's last one; flush    (log_end.rs)
 //!   3 trees     leaves with edits and the nodes above them, into free blocks   (rewrite.rs)
 //!   4 free tree from who owns what in the new trees, into free blocks          (free_tree.rs)
 //!   5 flip      flush; superblock of the next generation, clean, tail at the log's end; flush
