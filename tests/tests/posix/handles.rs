@@ -4,6 +4,8 @@ use ashlar_tests::rows;
 use ashlar_tests::table::Table;
 use libc::{F_GETFD, F_GETFL, O_CREAT, O_NONBLOCK, O_RDWR};
 
+/// The kernel's FUSE client forgets a removed inode a moment after the name is gone.
+const SETTLE: &str = "sync; echo 2 > /proc/sys/vm/drop_caches; sleep 0.5";
 /// Watches its directory while it makes, renames and removes a file.
 const WATCH: &str = r#"python3 - <<'P'
 import ctypes, os, struct
@@ -30,9 +32,9 @@ pub(crate) fn rows(t: &mut Table) {
            "handle_survives_rename" { s.file("f", b"moved"); s.dir("d");
                let f = s.by_handle("f", || s.rename("f", "d/g")); s.read(&f, 20) }
            "handle_of_removed_file" { s.file("f", b"gone");
-               let f = s.by_handle("f", || s.unlink("f")); s.read(&f, 20) }
+               let f = s.by_handle("f", || { s.unlink("f"); s.sh(SETTLE); }); s.read(&f, 20) }
            "handle_of_replaced_file" { s.file("f", b"old"); let f = s.by_handle("f", || {
-               s.unlink("f"); s.file("f", b"new") }); s.read(&f, 20) }
+               s.unlink("f"); s.sh(SETTLE); s.file("f", b"new") }); s.read(&f, 20) }
            "handle_of_deep_file" { s.sh("mkdir -p a/b/c/d; echo deep > a/b/c/d/f");
                let f = s.by_handle("a/b/c/d/f", || ()); s.read(&f, 9) }
            "handle_after_dropping_caches" { s.file("f", b"cold");
