@@ -323,3 +323,30 @@ fn sizes_from_smallest_to_sparse_large_format() {
         open(&device).close().unwrap();
     }
 }
+
+/// What recovery has once judged absent stays absent, also where the record that was lost was an
+/// empty one: the proof in its place must not continue to the record behind it.
+#[test]
+fn record_behind_a_lost_one_never_comes_back() {
+    let device = device(16 << 20);
+    format(&device);
+    let store = open(&device);
+    store.sync_now().unwrap();
+    let lost = store.last_lsn().0;
+    let mut txn = store.begin();
+    txn.put(TreeId::Names, b"77", b"");
+    let lsn = txn.commit().unwrap();
+    assert_eq!(lsn.0, lost + 1);
+    store.sync(lsn).unwrap();
+    drop(store);
+    let mut sector = vec![0; 512];
+    let log = 2 * BLOCK_BYTES..(2 + 512) * BLOCK_BYTES;
+    for addr in log.step_by(512) {
+        device.read_at(addr, &mut sector).unwrap();
+        if sector.starts_with(b"ALOG") && sector[24..32] == lost.to_le_bytes() {
+            device.write_at(addr, &[0; 512]).unwrap();
+        }
+    }
+    assert_eq!(open(&device).get(TreeId::Names, b"77").unwrap(), None);
+    assert_eq!(open(&device).get(TreeId::Names, b"77").unwrap(), None);
+}

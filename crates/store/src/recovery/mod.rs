@@ -145,10 +145,22 @@ impl Store {
             state.superblock = superblock;
         } else {
             self.device.flush()?;
+            self.mark_proof();
             self.sync_now()?;
         }
         self.space.release(self.log.proof());
         Ok(())
+    }
+}
+
+impl Store {
+    /// Gives the proof record an edit that no other record carries, and that changes nothing.
+    /// Without it the proof could equal an empty record that it replaces, bit for bit, and what
+    /// stands behind that one would chain on again.
+    fn mark_proof(&self) {
+        let key = key::inode(0);
+        let edit = Edit::Delete { tree: TreeId::Orphans, key: &key };
+        edit.encode(&mut self.live.write().open.edits);
     }
 }
 
