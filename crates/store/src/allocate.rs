@@ -157,15 +157,22 @@ impl Store {
         let deferred = self.space.lock_deferred();
         let range = self.geometry.group_range(group);
         let mut free = FreeSpace::default();
-        let mut broken = None;
+        let (mut broken, mut end) = (None, 0);
         let tree = live.trees.get(TreeId::Free);
         tree.for_each_from(
             &self.nodes,
             &key::free(range.start),
             &mut |key, value| match decode_free(key, value, &range) {
-                Ok(Some((block, count))) => {
+                Ok(Some((block, count))) if block >= end => {
                     free.give(block, count);
+                    end = block + count;
                     ControlFlow::Continue(())
+                }
+                Ok(Some((block, _))) => {
+                    let problem = "free extents overlap";
+                    broken =
+                        Some(ashlar_format::Corruption::new("free tree", block, problem).into());
+                    ControlFlow::Break(())
                 }
                 Ok(None) => ControlFlow::Break(()),
                 Err(error) => {
