@@ -191,8 +191,10 @@ impl Oracle {
     /// The files whose names the operation changes.
     fn note_renamed(&mut self, number: usize, op: &Op) {
         let paths = match *op {
-            // Renaming a file to itself changes nothing.
-            Op::Rename(from, to) if self.node(from) == self.node(to) => return,
+            // Renaming a file to itself, or swapping it with itself, changes nothing.
+            Op::Rename(from, to) | Op::Exchange(from, to) if self.node(from) == self.node(to) => {
+                return;
+            }
             Op::Rename(from, to) | Op::Exchange(from, to) | Op::Link(from, to) => vec![from, to],
             Op::Unlink(path) => vec![path],
             _ => return,
@@ -427,6 +429,18 @@ mod tests {
         let there = |content: Vec<u8>| found(&[("a", Node::File(9))], &[(9, content)]);
         assert!(oracle.judge(&there(vec![0; 1024]), 5, 5).is_ok());
         assert!(oracle.judge(&there(old), 5, 5).is_err());
+    }
+
+    #[test]
+    fn file_swapped_with_itself_has_nothing_to_sync() {
+        let mut oracle = Oracle::default();
+        oracle.record(&Op::Create(0));
+        oracle.record(&Op::Fsync(0));
+        oracle.record(&Op::Create(1));
+        oracle.record(&Op::Exchange(0, 0));
+        oracle.record(&Op::Fsync(0));
+        let there = found(&[("a", Node::File(9))], &[(9, vec![])]);
+        assert!(oracle.judge(&there, 5, 5).is_ok());
     }
 
     #[test]
