@@ -93,6 +93,18 @@ impl Chain {
         self.records.len()
     }
 
+    /// The records of the commit that starts with record `index`; `None` where its end is missing.
+    pub(crate) fn commit_at(&self, index: usize) -> Result<Option<Range<usize>>> {
+        let mut end = index;
+        while end < self.len() {
+            end += 1;
+            if !self.record(end - 1)?.0.header.unfinished {
+                return Ok(Some(index..end));
+            }
+        }
+        Ok(None)
+    }
+
     /// Record `index`, which must be below [`Self::len`], and where it ends.
     pub(crate) fn record(&self, index: usize) -> Result<(Record<'_>, LogTail)> {
         let (range, end) = &self.records[index];

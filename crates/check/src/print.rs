@@ -192,6 +192,7 @@ impl fmt::Display for EditLine<'_> {
             Edit::Delete { tree, key } => write!(f, "delete {} {}", tree.name(), Key(tree, key)),
             Edit::Alloc { block, count } => write!(f, "alloc {count} blocks at {block}"),
             Edit::Free { block, count } => write!(f, "free {count} blocks at {block}"),
+            Edit::Journal { block, count } => write!(f, "data of {count} blocks for {block}"),
         }
     }
 }

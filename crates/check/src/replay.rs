@@ -12,11 +12,13 @@ use crate::finding::{FindingKind, Location, SpaceEditProblem};
 use crate::log::{Chain, Strays, data_matches, strays};
 use crate::report::Reporter;
 use crate::volume::Volume;
+use ashlar_format::BLOCK_SIZE;
 use ashlar_format::inode;
 use ashlar_format::key::{self, TREE_COUNT, TreeId};
 use ashlar_format::log::{Edit, Record};
 use ashlar_format::superblock::LogTail;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// What replay changes in one tree: the new value of a key, `None` where it is gone.
 pub(crate) type Overlay = BTreeMap<Box<[u8]>, Option<Box<[u8]>>>;
@@ -44,6 +46,8 @@ pub(crate) struct Replay {
     pub(crate) next_ino: u64,
     /// Records that are there but out of reach.
     pub(crate) strays: Strays,
+    /// Data of records that is not home yet: block and bytes.
+    pub(crate) journaled: BTreeMap<u64, Box<[u8]>>,
 }
 
 impl Replay {
@@ -61,50 +65,78 @@ impl Replay {
             end: volume.superblock.tail,
             next_ino: volume.superblock.next_ino,
             strays: Strays::default(),
+            journaled: BTreeMap::new(),
         };
-        for index in 0..chain.len() {
-            let (record, end) = chain.record(index)?;
-            let behind = (chain.len() - index - 1) as u64;
-            if !replay.take(volume, &record, chain.proven, behind, reporter)? {
+        let mut next = 0;
+        while next < chain.len() {
+            let Some(commit) = chain.commit_at(next)? else {
+                replay.discarded = (chain.len() - next) as u64;
+                break;
+            };
+            if !replay.take_commit(volume, &chain, commit.clone(), reporter)? {
                 break;
             }
-            replay.replayed += 1;
-            replay.end = end;
+            replay.replayed += commit.len() as u64;
+            replay.end = chain.record(commit.end - 1)?.1;
+            next = commit.end;
         }
         replay.look_for_cut(volume, reporter)?;
         Ok(replay)
     }
 
-    /// Applies a record; false when the log ends in front of it.
+    /// Applies the records of a commit; false when the log ends in front of it.
+    fn take_commit(
+        &mut self,
+        volume: &Volume<'_>,
+        chain: &Chain,
+        commit: Range<usize>,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<bool> {
+        for index in commit.clone() {
+            let (record, _) = chain.record(index)?;
+            let lsn = record.header.lsn;
+            let decoded = record.edits().try_for_each(|edit| edit.map(drop));
+            let sums = match decoded.and_then(|()| record.journaled()).and(record.sums()) {
+                Ok(sums) => sums,
+                Err(damage) => {
+                    let problem = damage.problem;
+                    reporter.add(Location::record(lsn), FindingKind::RecordUndecodable { problem });
+                    return Ok(false);
+                }
+            };
+            if lsn > chain.proven && !data_matches(volume, &sums)? {
+                self.discarded = (chain.len() - commit.start) as u64;
+                let behind = (chain.len() - index - 1) as u64;
+                reporter.add(Location::record(lsn), FindingKind::RecordDiscarded { behind });
+                return Ok(false);
+            }
+        }
+        for index in commit {
+            let (record, _) = chain.record(index)?;
+            if record.header.checkpoint <= volume.superblock.generation {
+                self.take(volume, &record, reporter)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Applies a record that decodes.
     fn take(
         &mut self,
         volume: &Volume<'_>,
         record: &Record<'_>,
-        proven: u64,
-        behind: u64,
         reporter: &mut Reporter<'_>,
-    ) -> Result<bool> {
+    ) -> Result<()> {
         let lsn = record.header.lsn;
-        let decoded = record.edits().collect::<ashlar_format::Result<Vec<_>>>();
-        let (edits, sums) = match (decoded, record.sums()) {
-            (Ok(edits), Ok(sums)) => (edits, sums),
-            (Err(damage), _) | (_, Err(damage)) => {
-                let problem = damage.problem;
-                reporter.add(Location::record(lsn), FindingKind::RecordUndecodable { problem });
-                return Ok(false);
-            }
-        };
-        if lsn > proven && !data_matches(volume, &sums)? {
-            self.discarded = behind + 1;
-            reporter.add(Location::record(lsn), FindingKind::RecordDiscarded { behind });
-            return Ok(false);
+        for edit in record.edits() {
+            self.apply(volume, lsn, edit?, reporter);
         }
-        if record.header.checkpoint <= volume.superblock.generation {
-            for edit in edits {
-                self.apply(volume, lsn, edit, reporter);
+        for (block, bytes) in record.journaled()? {
+            for (index, bytes) in bytes.chunks(BLOCK_SIZE).enumerate() {
+                self.journaled.insert(block + index as u64, bytes.into());
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     fn apply(
@@ -142,10 +174,18 @@ impl Replay {
                     wrong(block, count, SpaceEditProblem::Outside);
                 }
                 if volume.holds(block, count) {
+                    if let Edit::Free { .. } = edit {
+                        self.journaled.retain(|at, _| !(block..block + count).contains(at));
+                    }
                     self.space.push(match edit {
                         Edit::Alloc { .. } => SpaceEdit::Alloc { lsn, block, count },
                         _ => SpaceEdit::Free { lsn, block, count },
                     });
+                }
+            }
+            Edit::Journal { block, count } => {
+                if !volume.holds(block, u64::from(count)) {
+                    wrong(block, u64::from(count), SpaceEditProblem::Outside);
                 }
             }
         }

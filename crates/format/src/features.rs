@@ -33,10 +33,7 @@ bitflags! {
 bitflags! {
     /// Features that old code must not touch at all.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-    pub struct Incompat: u64 {
-        /// The log may hold journaled data that must go home at replay.
-        const JOURNALED_DATA = 1;
-    }
+    pub struct Incompat: u64 {}
 }
 
 /// What this code understands.

@@ -13,9 +13,10 @@
 //!     56     8  checkpoint         0, or: counts only if the superblock reached this generation
 //!     64     4  edit_bytes
 //!     68     4  sum_bytes
-//!     72     4  data_bytes         bytes of journaled data; 0 today
+//!     72     4  data_bytes         bytes of journaled data
 //!     76     4  sector             records are padded to multiples of this
-//!     80    16  reserved           zero
+//!     80     4  flags              1 unfinished: counts only together with the next record
+//!     84    12  reserved           zero
 //!     96     -  edits, sums, data
 //! ```
 //!
@@ -28,7 +29,15 @@
 //! 2 delete  tree 1, key length 2, key
 //! 3 alloc   first block 8, count 4          the blocks leave the free tree
 //! 4 free    first block 8, count 4          the blocks return to it
+//! 5 journal first block 8, count 4          the next `count` blocks of data belong there
 //! ```
+//!
+//! A commit that is too large for one record takes several, all but the last of them *unfinished*.
+//! They go out in one device batch, and count all or not at all.
+//!
+//! Journaled data is whole blocks, in the order of the edits that name their places. It is written
+//! home later, and the log is not cut in front of the record before that is durable. A free edit of
+//! a later record takes the block out of what is still to be written home.
 //!
 //! Data sums, one group for each run of freshly written blocks that the record makes reachable:
 //!
@@ -57,6 +66,9 @@ const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const ALLOC: u8 = 3;
 const FREE: u8 = 4;
+const JOURNAL: u8 = 5;
+/// Flag of a record whose commit goes on in the next one.
+const UNFINISHED: u32 = 1;
 
 /// On-disk record header.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -75,7 +87,8 @@ pub struct RawRecordHeader {
     sum_bytes: U32,
     data_bytes: U32,
     sector: U32,
-    reserved: [u8; 16],
+    flags: U32,
+    reserved: [u8; 12],
 }
 const _: () = assert!(HEADER_BYTES == 96);
 
@@ -94,6 +107,8 @@ pub struct RecordHeader {
     pub checkpoint: u64,
     /// Padding unit, bytes.
     pub sector: u32,
+    /// The commit goes on in the next record, and counts only with it.
+    pub unfinished: bool,
 }
 
 /// One change of the trees.
@@ -129,6 +144,13 @@ pub enum Edit<'a> {
         /// Blocks.
         count: u32,
     },
+    /// The next blocks of the record's data belong here.
+    Journal {
+        /// First block.
+        block: u64,
+        /// Blocks.
+        count: u32,
+    },
 }
 
 impl Edit<'_> {
@@ -149,6 +171,7 @@ impl Edit<'_> {
             }
             Edit::Alloc { block, count } => encode_blocks(ALLOC, block, count, out),
             Edit::Free { block, count } => encode_blocks(FREE, block, count, out),
+            Edit::Journal { block, count } => encode_blocks(JOURNAL, block, count, out),
         }
     }
 }
@@ -172,6 +195,12 @@ impl<'a> Edits<'a> {
         Self { rest: bytes }
     }
 
+    /// Bytes behind the edit that came last.
+    #[must_use]
+    pub fn rest_bytes(&self) -> usize {
+        self.rest.len()
+    }
+
     fn decode(&mut self) -> Option<Edit<'a>> {
         let kind = self.byte()?;
         Some(match kind {
@@ -186,14 +215,14 @@ impl<'a> Edits<'a> {
                 let key = self.length(KEY_BYTES_MAX)?;
                 Edit::Delete { tree, key: self.take(key)? }
             }
-            ALLOC | FREE => {
+            ALLOC | FREE | JOURNAL => {
                 let block = u64::from_le_bytes(*self.chunk()?);
                 let count = u32::from_le_bytes(*self.chunk()?);
                 block.checked_add(u64::from(count)).filter(|_| count > 0)?;
-                if kind == ALLOC {
-                    Edit::Alloc { block, count }
-                } else {
-                    Edit::Free { block, count }
+                match kind {
+                    ALLOC => Edit::Alloc { block, count },
+                    FREE => Edit::Free { block, count },
+                    _ => Edit::Journal { block, count },
                 }
             }
             _ => return None,
@@ -276,6 +305,19 @@ impl DataSums {
         16 + 4 * self.sums.len()
     }
 
+    /// The same sums in groups of at most `count` blocks.
+    pub fn split(&self, count: usize) -> impl Iterator<Item = Self> + '_ {
+        let parts = self.sums.chunks(count).enumerate();
+        parts.map(move |(index, sums)| {
+            let last = (index + 1) * count >= self.sums.len();
+            Self {
+                block: self.block + (index * count) as u64,
+                last_bytes: if last { self.last_bytes } else { BLOCK_SIZE as u32 },
+                sums: sums.to_vec(),
+            }
+        })
+    }
+
     /// Decodes all groups of a record.
     ///
     /// # Errors
@@ -343,7 +385,8 @@ pub fn encode_record(
         sum_bytes: (sums.len() as u32).into(),
         data_bytes: (data.len() as u32).into(),
         sector: header.sector.into(),
-        reserved: [0; 16],
+        flags: (if header.unfinished { UNFINISHED } else { 0 }).into(),
+        reserved: [0; 12],
     };
     let mut bytes = Vec::with_capacity(padded);
     bytes.extend_from_slice(raw.as_bytes());
@@ -367,8 +410,7 @@ pub struct Record<'a> {
     pub padded_length: u64,
     edits: &'a [u8],
     sums: &'a [u8],
-    /// Journaled data.
-    pub data: &'a [u8],
+    data: &'a [u8],
 }
 
 impl<'a> Record<'a> {
@@ -413,6 +455,10 @@ impl<'a> Record<'a> {
             (data.len() == parts[2]).then_some((edits, sums, data))
         };
         let (edits, sums, data) = split().ok_or_else(|| bad(format!("parts {parts:?}")))?;
+        let flags = raw.flags.get();
+        if flags & !UNFINISHED != 0 {
+            return Err(bad(format!("unknown flags {flags:#x}")));
+        }
         Ok(Self {
             header: RecordHeader {
                 lsn: raw.lsn.get(),
@@ -421,6 +467,7 @@ impl<'a> Record<'a> {
                 previous_checksum: raw.previous_checksum.get(),
                 checkpoint: raw.checkpoint.get(),
                 sector: raw.sector.get(),
+                unfinished: flags & UNFINISHED != 0,
             },
             checksum,
             padded_length,
@@ -442,6 +489,31 @@ impl<'a> Record<'a> {
     /// [`Corruption`] when they do not decode.
     pub fn sums(&self) -> Result<Vec<DataSums>> {
         DataSums::decode_all(self.sums)
+    }
+
+    /// Places of journaled data and the bytes that belong there, in order.
+    ///
+    /// # Errors
+    /// [`Corruption`] when the data is not as long as the edits say, or they do not decode.
+    pub fn journaled(&self) -> Result<Vec<(u64, &'a [u8])>> {
+        let bad = || {
+            let length = self.data.len();
+            Corruption::new("log record", 0, format!("journaled data of {length} bytes"))
+        };
+        let mut rest = self.data;
+        let mut placed = Vec::new();
+        if rest.is_empty() {
+            return Ok(placed);
+        }
+        for edit in self.edits() {
+            if let Edit::Journal { block, count } = edit? {
+                let bytes = (count as usize).checked_mul(BLOCK_SIZE).ok_or_else(bad)?;
+                let (here, behind) = rest.split_at_checked(bytes).ok_or_else(bad)?;
+                placed.push((block, here));
+                rest = behind;
+            }
+        }
+        if rest.is_empty() { Ok(placed) } else { Err(bad()) }
     }
 }
 
@@ -465,16 +537,18 @@ mod tests {
             previous_checksum: 3,
             checkpoint: 0,
             sector: 512,
+            unfinished: true,
         };
-        encode_record(&header, &UUID, &edits, &sums, b"data")
+        encode_record(&header, &UUID, &edits, &sums, &[3; BLOCK_SIZE])
     }
 
-    fn sample_edits() -> [Edit<'static>; 4] {
+    fn sample_edits() -> [Edit<'static>; 5] {
         [
             Edit::Put { tree: TreeId::Names, key: b"key", value: b"value" },
             Edit::Delete { tree: TreeId::Inodes, key: b"gone" },
             Edit::Alloc { block: 40, count: 2 },
             Edit::Free { block: 80, count: 1 },
+            Edit::Journal { block: 90, count: 1 },
         ]
     }
 
@@ -490,7 +564,8 @@ mod tests {
         assert_eq!(edits, sample_edits());
         let sums = record.sums().unwrap();
         assert_eq!((sums[0].block, sums[0].last_bytes, sums[0].sums.len()), (40, 10, 2));
-        assert_eq!(record.data, b"data");
+        assert!(record.header.unfinished);
+        assert_eq!(record.journaled().unwrap(), [(90, &[3; BLOCK_SIZE][..])]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //!   2 write    dirty nodes to free blocks, children first             no lock
 //!   3 log      a record of the nodes taken and freed, valid only if   transaction lock, microseconds
 //!              the superblock reached this generation
-//!   4 flush    nodes and record durable
+//!   4 flush    nodes and record durable; journaled data written home and flushed
 //!   5 flip     superblock copy with roots and log tail, then flush
 //!   6 release  old nodes and the log in front of the tail are free
 //! ```
@@ -23,6 +23,7 @@
 //! [`View`]: crate::View
 
 use crate::error::{Error, Result};
+use crate::journal::Homeward;
 use crate::log::{OpenRecord, RECORD_BYTES_CLOSE};
 use crate::space::{Grant, Run};
 use crate::store::{Store, dirty_nodes};
@@ -55,6 +56,7 @@ struct Frozen {
     obsolete: Obsolete,
     lsn: u64,
     next_ino: u64,
+    homeward: Homeward,
 }
 
 impl Store {
@@ -125,6 +127,10 @@ impl Store {
         let lsn = self.log_checkpoint(generation, &grants, &freed)?;
         grants.into_iter().for_each(Grant::keep);
         self.sync(crate::Lsn(lsn))?;
+        if !frozen.homeward.is_empty() {
+            self.write_home(&frozen.homeward).map_err(|error| self.fail(error))?;
+            self.space.resume_release();
+        }
         let tail = self.log.tail_at(&mut self.log.lock_writer(), frozen.lsn);
         let mut superblock = Superblock {
             generation,
@@ -149,11 +155,16 @@ impl Store {
         if !live.open.is_empty() {
             self.log.close(&mut live.open);
         }
+        let homeward = self.journal.freeze();
+        if !homeward.is_empty() {
+            self.space.pause_release(live.open.lsn - 1);
+        }
         Frozen {
             trees: live.trees.clone(),
             obsolete: live.obsolete.take(),
             lsn: live.open.lsn - 1,
             next_ino: self.next_ino.load(Ordering::Relaxed),
+            homeward,
         }
     }
 
@@ -256,6 +267,7 @@ impl Store {
             self.space.release_oldest_held();
         }
         self.log.move_tail(tail);
+        self.journal.retire(tail.lsn);
         // The superblock on stable media says that the log is flushed up to here.
         self.log.prove(lsn);
         self.space.release(self.log.proof());

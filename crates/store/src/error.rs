@@ -26,6 +26,14 @@ pub enum Error {
         /// Blocks that could have been given.
         available: u64,
     },
+    /// A transaction is larger than the log can hold at once.
+    #[error("a change of {bytes} bytes of log is too large to be made at once: {max} is the most")]
+    TooLarge {
+        /// Bytes that the transaction needs.
+        bytes: usize,
+        /// Bytes that the log can take.
+        max: usize,
+    },
     /// The volume is open for reading only.
     #[error("the volume is mounted read-only")]
     ReadOnly,

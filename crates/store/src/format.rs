@@ -3,6 +3,7 @@
 use crate::checkpoint::CheckpointState;
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
+use crate::journal::Journal;
 use crate::log::{Log, OpenRecord};
 use crate::nodes::Nodes;
 use crate::space::Space;
@@ -125,6 +126,7 @@ fn empty(device: Arc<dyn Device>, geometry: Geometry, superblock: Superblock) ->
     space.set_dirty_nodes(dirty_nodes(&trees) as u64);
     Ok(Store::assemble(Parts {
         log: Log::new(geometry, 0, LogTail::default(), 0),
+        journal: Journal::default(),
         live: Live { trees, obsolete, open: OpenRecord::new(1) },
         checkpoint: CheckpointState { superblock, epochs: VecDeque::new() },
         next_ino: 1,

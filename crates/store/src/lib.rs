@@ -17,6 +17,7 @@
 //! | `txn` | a transaction, from begin to commit |
 //! | `trees` | the one function that changes the trees, live and at replay |
 //! | `log` | open record, ring, group commit, proof of flush |
+//! | `journal` | data that travels in records and goes home with a checkpoint |
 //! | `checkpoint` | trees home, superblock flip |
 //! | `recovery` | scan, verify, replay, proof record |
 //! | `space`, `allocate` | free space by address and size, promises, deferred reuse |
@@ -26,7 +27,8 @@
 //! The ordering rules that make one flush enough are named where they are kept:
 //! *proof-overwrite* ([`Store::ensure_overwritable`]), *proof-reuse* and *node-hold* (`space`),
 //! *conditional* (`checkpoint`, `recovery`), *sums* (`recovery::verify`), *recovery-proof*
-//! (`recovery`).
+//! (`recovery`), *home-durable*, *home-checkpoint*, *home-last* and the two of revoking
+//! (`journal`).
 
 mod allocate;
 mod background;
@@ -34,6 +36,7 @@ mod checkpoint;
 mod error;
 mod format;
 mod geometry;
+mod journal;
 mod log;
 mod nodes;
 mod read;

@@ -13,6 +13,7 @@
 use crate::checkpoint::CheckpointState;
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
+use crate::journal::Journal;
 use crate::log::{Log, OpenRecord, RECORD_BYTES_CLOSE};
 use crate::nodes::Nodes;
 use crate::space::{Space, SpaceUsage};
@@ -54,6 +55,7 @@ pub struct Store {
     pub(crate) nodes: Nodes,
     pub(crate) live: RwLock<Live>,
     pub(crate) log: Log,
+    pub(crate) journal: Journal,
     pub(crate) space: Arc<Space>,
     pub(crate) checkpoint: Mutex<CheckpointState>,
     pub(crate) next_ino: AtomicU64,
@@ -81,6 +83,7 @@ pub(crate) struct Parts {
     pub(crate) nodes: Nodes,
     pub(crate) live: Live,
     pub(crate) log: Log,
+    pub(crate) journal: Journal,
     pub(crate) space: Arc<Space>,
     pub(crate) checkpoint: CheckpointState,
     pub(crate) next_ino: u64,
@@ -99,6 +102,7 @@ impl Store {
             nodes: parts.nodes,
             live: RwLock::new(parts.live),
             log: parts.log,
+            journal: parts.journal,
             space: parts.space,
             checkpoint: Mutex::new(parts.checkpoint),
             next_ino: AtomicU64::new(parts.next_ino),
@@ -169,9 +173,17 @@ impl Store {
         Txn::new(self)
     }
 
+    /// Bytes of log of the largest transaction that can be committed at once.
+    #[must_use]
+    pub fn commit_bytes_max(&self) -> usize {
+        self.log.commit_bytes_max()
+    }
+
     pub(crate) fn commit(&self, mut txn: Txn<'_>) -> Result<Lsn> {
         self.check_writable()?;
-        assert!(txn.log_bytes() <= RECORD_BYTES_CLOSE, "transaction of {} bytes", txn.log_bytes());
+        if txn.log_bytes() > self.commit_bytes_max() {
+            return Err(Error::TooLarge { bytes: txn.log_bytes(), max: self.commit_bytes_max() });
+        }
         let lsn = loop {
             let mut live = self.live.write();
             if self.log.has_room(&live.open, txn.log_bytes()) {
@@ -193,10 +205,18 @@ impl Store {
     /// and log apart, so it ends the volume's life.
     fn apply(&self, live: &mut Live, txn: &mut Txn<'_>) -> Result<u64> {
         let crowded = live.open.body_bytes() + txn.log_bytes() > RECORD_BYTES_CLOSE;
-        if crowded || live.open.summed_bytes > SUMMED_BYTES_MAX / 4 {
+        if (crowded && !live.open.is_empty()) || live.open.summed_bytes > SUMMED_BYTES_MAX / 4 {
             self.log.close(&mut live.open);
         }
-        let lsn = live.open.lsn;
+        let first = live.open.lsn;
+        // A transaction that one record cannot hold is spread over several, and named by the last.
+        let spread = txn.log_bytes() > RECORD_BYTES_CLOSE;
+        let mut records = if spread { OpenRecord::spread(first, txn) } else { Vec::new() };
+        let lsn = first + records.len().saturating_sub(1) as u64;
+        let journaled = records.iter().flat_map(|record| &record.journaled);
+        for placed in journaled.chain(&txn.journaled) {
+            self.journal.add(lsn, placed.block, &placed.bytes);
+        }
         for edit in Edits::new(&txn.edits) {
             let edit = edit.map_err(|error| self.fail(error.into()))?;
             let Live { trees, obsolete, .. } = live;
@@ -212,7 +232,11 @@ impl Store {
                 self.log.count_summed(sums.sums.len() as u64 * BLOCK_BYTES);
             }
         }
-        live.open.add(txn);
+        if spread {
+            self.log.close_all(std::mem::take(&mut records), &mut live.open);
+        } else {
+            live.open.add(txn);
+        }
         Ok(lsn)
     }
 
@@ -220,6 +244,7 @@ impl Store {
     pub(crate) fn note_edit(&self, lsn: u64, edit: &Edit<'_>) {
         if let Edit::Free { block, count } = *edit {
             self.space.defer(lsn, block, u64::from(count));
+            self.journal.forget(block, u64::from(count));
         }
         if let Some(ino) = inode_number_of(edit) {
             self.next_ino.fetch_max(ino + 1, Ordering::Relaxed);

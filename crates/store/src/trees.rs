@@ -59,6 +59,8 @@ impl Trees {
             Edit::Free { block, count } => {
                 self.free_tree(nodes, obsolete, geometry).give(block, u64::from(count))?;
             }
+            // Data, of which the trees know nothing.
+            Edit::Journal { .. } => {}
         }
         Ok(())
     }

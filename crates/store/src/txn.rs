@@ -17,6 +17,11 @@ use ashlar_format::log::{DataSums, Edit};
 use std::ops::Range;
 use std::sync::Arc;
 
+/// Journaled data is cut into pieces of this many bytes, so that a commit can be spread over records.
+const JOURNAL_PIECE_BYTES: usize = 64 << 10;
+/// Bytes of the edit that names a piece's place.
+const JOURNAL_EDIT_BYTES: usize = 13;
+
 /// Log sequence number: names a record. [`Store::sync`] makes everything up to one durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Lsn(pub u64);
@@ -45,13 +50,34 @@ impl SharedBytes {
     pub fn as_slice(&self) -> &[u8] {
         &self.buf[self.range.clone()]
     }
+
+    /// A part of them.
+    pub(crate) fn part(&self, range: Range<usize>) -> Self {
+        let start = self.range.start;
+        Self::new(Arc::clone(&self.buf), start + range.start..start + range.end)
+    }
 }
 
-/// A data write that goes out in the same device batch as the record.
+/// Data for a run of blocks: a write that goes out in the same device batch as the record, or bytes
+/// that travel in the record itself.
 #[derive(Debug)]
-pub(crate) struct Attached {
+pub(crate) struct Placed {
     pub(crate) block: u64,
     pub(crate) bytes: SharedBytes,
+}
+
+impl Placed {
+    /// Bytes in the record of one that is journaled.
+    pub(crate) fn log_bytes(&self) -> usize {
+        JOURNAL_EDIT_BYTES + self.bytes.as_slice().len()
+    }
+
+    /// The edit that says where the bytes belong.
+    pub(crate) fn journal_edit(&self) -> Edit<'static> {
+        // Pieces are short.
+        let count = (self.bytes.as_slice().len() / BLOCK_SIZE) as u32;
+        Edit::Journal { block: self.block, count }
+    }
 }
 
 /// Edits that take effect together. Made by [`Store::begin`].
@@ -60,7 +86,8 @@ pub struct Txn<'a> {
     store: &'a Store,
     pub(crate) edits: Vec<u8>,
     pub(crate) sums: Vec<DataSums>,
-    pub(crate) attached: Vec<Attached>,
+    pub(crate) attached: Vec<Placed>,
+    pub(crate) journaled: Vec<Placed>,
     pub(crate) grants: Vec<Grant>,
 }
 
@@ -72,6 +99,7 @@ impl<'a> Txn<'a> {
             edits: Vec::with_capacity(512),
             sums: Vec::new(),
             attached: Vec::new(),
+            journaled: Vec::new(),
             grants: Vec::new(),
         }
     }
@@ -114,20 +142,41 @@ impl<'a> Txn<'a> {
     /// When it is not.
     pub fn attach(&mut self, block: u64, bytes: SharedBytes) {
         assert!(bytes.as_slice().len().is_multiple_of(BLOCK_SIZE), "attached bytes not in blocks");
-        self.attached.push(Attached { block, bytes });
+        self.attached.push(Placed { block, bytes });
     }
 
-    /// Bytes of log that the transaction needs. A caller with much to do commits before this
-    /// passes [`Store::TXN_BYTES_MAX`].
+    /// Puts data into the record itself, to be written home, from `block` on, later: until then
+    /// [`Store::journaled`] has it. The blocks are allocated, and reachable by a record in front of
+    /// this transaction. `bytes` must be a whole number of blocks.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub fn journal(&mut self, block: u64, bytes: SharedBytes) {
+        let length = bytes.as_slice().len();
+        assert!(length.is_multiple_of(BLOCK_SIZE), "journaled bytes not in blocks");
+        for start in (0..length).step_by(JOURNAL_PIECE_BYTES) {
+            let part = bytes.part(start..length.min(start + JOURNAL_PIECE_BYTES));
+            let block = block + (start / BLOCK_SIZE) as u64;
+            self.journaled.push(Placed { block, bytes: part });
+        }
+    }
+
+    /// Bytes of log that the transaction needs. A caller with much to do, and no need of doing it at
+    /// once, commits before this passes [`Store::TXN_BYTES_MAX`]; beyond [`Store::commit_bytes_max`]
+    /// nothing can be committed.
     #[must_use]
     pub fn log_bytes(&self) -> usize {
-        self.edits.len() + self.sums.iter().map(DataSums::encoded_bytes).sum::<usize>()
+        let journaled: usize = self.journaled.iter().map(Placed::log_bytes).sum();
+        self.edits.len() + self.sums.iter().map(DataSums::encoded_bytes).sum::<usize>() + journaled
     }
 
     /// True when nothing was asked for.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.edits.is_empty() && self.sums.is_empty() && self.attached.is_empty()
+        self.edits.is_empty()
+            && self.sums.is_empty()
+            && self.attached.is_empty()
+            && self.journaled.is_empty()
     }
 
     /// Applies the edits and puts them into the log buffer. Readers see them at once; they are

@@ -36,6 +36,7 @@ pub(super) fn fix(volume: &Volume<'_>, end: LogTail, strays: Strays) -> Result<L
         previous_checksum: end.checksum,
         checkpoint: 0,
         sector,
+        unfinished: false,
     };
     let mut edits = Vec::new();
     // There is no inode 0, and nothing else logs this.

@@ -7,6 +7,7 @@
 //!   2 proof     flush; a record of its own behind the log's last one; flush    (log_end.rs)
 //!   3 trees     leaves with edits and the nodes above them, into free blocks   (rewrite.rs)
 //!   4 free tree from who owns what in the new trees, into free blocks          (free_tree.rs)
+//!     journaled data to its place: what it replaces counts no more after step 2
 //!   5 flip      flush; superblock of the next generation, clean, tail at the log's end; flush
 //! ```
 //!
@@ -40,6 +41,7 @@ use ashlar_format::key::TreeId;
 use ashlar_format::limits::BLOCK_BYTES;
 use ashlar_format::superblock::Superblock;
 use plan::Plan;
+use std::collections::BTreeMap;
 use writer::NodeWriter;
 
 /// Writes the corrections; durable on return.
@@ -47,8 +49,9 @@ use writer::NodeWriter;
 /// # Errors
 /// The device fails, or there is no room for the new nodes: nothing has changed then.
 pub(crate) fn run(volume: &Volume<'_>, passes: Passes) -> Result<()> {
-    let Passes { replay, table, fixes, owned, refused } = passes;
+    let Passes { mut replay, table, fixes, owned, refused } = passes;
     let end = (replay.end, replay.strays);
+    let journaled = std::mem::take(&mut replay.journaled);
     let plan = Plan::new(volume, &refused, replay, &table, fixes);
     let tail = log_end::fix(volume, end.0, end.1)?;
     let mut writer = NodeWriter::new(volume, &owned);
@@ -72,6 +75,7 @@ pub(crate) fn run(volume: &Volume<'_>, passes: Passes) -> Result<()> {
     let owners = owners(volume, &superblock);
     superblock.roots[TreeId::Free as usize] = free_tree::build(volume, owners, &mut writer)?;
     writer.submit()?;
+    write_home(volume, &journaled)?;
     volume.device.flush()?;
     flip(volume, &superblock)
 }
@@ -94,6 +98,18 @@ fn owners(volume: &Volume<'_>, superblock: &Superblock) -> BlockSet {
         extents.advance(&mut reporter);
     }
     owned
+}
+
+/// Data that the log carries goes to its place: the log is cut behind it.
+fn write_home(volume: &Volume<'_>, journaled: &BTreeMap<u64, Box<[u8]>>) -> Result<()> {
+    for (block, bytes) in journaled {
+        if volume.holds(*block, 1) {
+            let buf = AlignedBuf::from_slice(bytes);
+            let write = Write { addr: *block * BLOCK_BYTES, bytes: &buf };
+            volume.device.submit(&[write], Finish::Nothing)?;
+        }
+    }
+    Ok(())
 }
 
 /// Step 5.

@@ -333,6 +333,7 @@ impl Image {
                 previous_checksum: end.checksum,
                 checkpoint: record.checkpoint,
                 sector: 512,
+                unfinished: false,
             };
             let (bytes, checksum) = encode_record(&header, &UUID, &record.edits, &record.sums, &[]);
             write_ring(device, end.position, &bytes);

@@ -34,7 +34,7 @@ use crate::error::Result;
 use crate::geometry::Geometry;
 use ashlar_device::{AlignedBuf, Device, Finish, Write};
 use ashlar_format::limits::{BLOCK_BYTES, RECORD_BYTES_MAX};
-use ashlar_format::log::{RecordHeader, encode_record};
+use ashlar_format::log::{HEADER_BYTES, RecordHeader, encode_record};
 use ashlar_format::superblock::LogTail;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
@@ -129,10 +129,20 @@ impl Log {
 
     /// True when a transaction of `bytes` finds room behind the open record: I4.
     pub(crate) fn has_room(&self, open: &OpenRecord, bytes: usize) -> bool {
-        // The transaction may close the open record and start one of its own.
-        let sector = self.geometry.sector;
-        let own = open.padded_bytes(sector) + bytes as u64 + 2 * u64::from(sector);
+        // The transaction may close the open record and start records of its own, which are all
+        // but full where it needs several.
+        let sector = u64::from(self.geometry.sector);
+        let records = 2 + 2 * (bytes / RECORD_BYTES_CLOSE) as u64;
+        let around = records * (HEADER_BYTES as u64 + sector);
+        let own = open.padded_bytes(self.geometry.sector) + bytes as u64 + around;
         self.used() + own + CHECKPOINT_ROOM <= self.geometry.log_bytes()
+    }
+
+    /// Bytes of the largest transaction: it finds room in an empty log, beside half as much that
+    /// others write meanwhile.
+    pub(crate) fn commit_bytes_max(&self) -> usize {
+        let room = (self.geometry.log_bytes() - CHECKPOINT_ROOM) / 2;
+        usize::try_from(room).unwrap_or(usize::MAX)
     }
 
     /// Half the ring, or so, is in use: time for a checkpoint.
@@ -167,6 +177,16 @@ impl Log {
         queue.records.push_back(record);
     }
 
+    /// Queues the records of one commit, in one step: they go out in one batch, and the proof that
+    /// they carry is older than all of them. `open` continues behind. Transaction lock held.
+    pub(crate) fn close_all(&self, records: Vec<OpenRecord>, open: &mut OpenRecord) {
+        *open = OpenRecord::new(open.lsn + records.len() as u64);
+        let mut queue = self.queue.lock();
+        let sector = self.geometry.sector;
+        queue.bytes += records.iter().map(|record| record.padded_bytes(sector)).sum::<u64>();
+        queue.records.extend(records);
+    }
+
     /// Writes everything queued, in one device batch, with one flush at its end if asked for.
     /// With nothing queued that is a flush alone, and no proof comes of it.
     pub(crate) fn write_queued(
@@ -194,9 +214,11 @@ impl Log {
                 previous_checksum: writer.previous_checksum,
                 checkpoint: record.checkpoint,
                 sector: self.geometry.sector,
+                unfinished: record.unfinished,
             };
-            let (bytes, checksum) =
-                encode_record(&header, &self.geometry.uuid, &record.edits, &record.sums, &[]);
+            let parts = (&record.edits[..], &record.sums[..], &record.data()[..]);
+            let uuid = &self.geometry.uuid;
+            let (bytes, checksum) = encode_record(&header, uuid, parts.0, parts.1, parts.2);
             writer.previous_checksum = checksum;
             position += bytes.len() as u64;
             ring.extend_from_slice(&bytes);

@@ -23,6 +23,7 @@ mod verify;
 use crate::checkpoint::CheckpointState;
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
+use crate::journal::Journal;
 use crate::log::{Log, OpenRecord};
 use crate::nodes::Nodes;
 use crate::space::Space;
@@ -33,11 +34,11 @@ use ashlar_device::{AlignedBuf, Device};
 use ashlar_format::BLOCK_SIZE;
 use ashlar_format::key::{self, FreeKey, TreeId};
 use ashlar_format::limits::BLOCK_BYTES;
-use ashlar_format::log::{DataSums, Edit};
+use ashlar_format::log::{DataSums, Edit, Record};
 use ashlar_format::superblock::{self, COPY_COUNT, LogTail, Superblock};
 use scan::Scan;
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 /// How to open a volume.
@@ -173,6 +174,7 @@ struct Replay {
     proof: u64,
     frees: Vec<(u64, u64, u64)>,
     sums: Vec<(u64, DataSums)>,
+    journal: Journal,
 }
 
 impl Replay {
@@ -185,6 +187,7 @@ impl Replay {
             proof: superblock.flushed_lsn,
             frees: Vec::new(),
             sums: Vec::new(),
+            journal: Journal::default(),
         }
     }
 
@@ -198,27 +201,75 @@ impl Replay {
         let mut report = RecoveryReport { was_dirty: !superblock.clean, ..Default::default() };
         let scan = Scan::run(device, geometry, superblock.tail)?;
         self.proof = self.proof.max(scan.proven());
-        for index in 0..scan.len() {
-            let record = scan.record(index)?;
-            let lsn = record.header.lsn;
-            let sums = record.sums()?;
-            if lsn > self.proof {
-                if !verify::data_matches(device, geometry, &sums, &mut report.verified_bytes)? {
-                    report.discarded_records = (scan.len() - index) as u64;
-                    break;
-                }
-                self.sums.extend(sums.into_iter().map(|sums| (lsn, sums)));
+        let mut next = 0;
+        while next < scan.len() {
+            let Some(commit) = scan.commit_at(next)? else {
+                report.discarded_records = (scan.len() - next) as u64;
+                break;
+            };
+            let last = scan.record(commit.end - 1)?.header.lsn;
+            if !self.data_is_there(device, geometry, &scan, &commit, &mut report)? {
+                report.discarded_records = (scan.len() - next) as u64;
+                break;
             }
-            let checkpoint = record.header.checkpoint;
-            if checkpoint <= superblock.generation {
-                for edit in record.edits() {
-                    self.apply(nodes, geometry, lsn, &edit?)?;
+            for index in commit.clone() {
+                let record = scan.record(index)?;
+                if record.header.checkpoint <= superblock.generation {
+                    self.take(nodes, geometry, last, &record)?;
                 }
             }
-            report.replayed_records += 1;
-            self.tail = scan.end(index);
+            report.replayed_records += commit.len() as u64;
+            self.tail = scan.end(commit.end - 1);
+            next = commit.end;
         }
         Ok(report)
+    }
+
+    /// Rule *sums*, for the records of one commit that nothing proves.
+    fn data_is_there(
+        &mut self,
+        device: &dyn Device,
+        geometry: &Geometry,
+        scan: &Scan,
+        commit: &Range<usize>,
+        report: &mut RecoveryReport,
+    ) -> Result<bool> {
+        let mut unproven = Vec::new();
+        for index in commit.clone() {
+            let record = scan.record(index)?;
+            let lsn = record.header.lsn;
+            if lsn > self.proof {
+                let sums = record.sums()?;
+                if !verify::data_matches(device, geometry, &sums, &mut report.verified_bytes)? {
+                    return Ok(false);
+                }
+                unproven.extend(sums.into_iter().map(|sums| (lsn, sums)));
+            }
+        }
+        self.sums.append(&mut unproven);
+        Ok(true)
+    }
+
+    /// Applies a record of the commit that ends with record `lsn`.
+    fn take(
+        &mut self,
+        nodes: &Nodes,
+        geometry: &Geometry,
+        lsn: u64,
+        record: &Record<'_>,
+    ) -> Result<()> {
+        for edit in record.edits() {
+            self.apply(nodes, geometry, lsn, &edit?)?;
+        }
+        // Rule *home-last*: not written home here.
+        for (block, bytes) in record.journaled()? {
+            if !geometry.holds(block, (bytes.len() / BLOCK_SIZE) as u64) {
+                let problem = format!("journaled data for block {block}, outside the volume");
+                return Err(ashlar_format::Corruption::new("log record", lsn, problem).into());
+            }
+            self.journal.add_copy(lsn, block, bytes);
+        }
+        Ok(())
     }
 
     fn apply(
@@ -231,6 +282,7 @@ impl Replay {
         self.trees.apply(nodes, &mut self.obsolete, geometry, edit)?;
         if let Edit::Free { block, count } = *edit {
             self.frees.push((lsn, block, u64::from(count)));
+            self.journal.forget(block, u64::from(count));
         }
         if let Some(ino) = inode_number_of(edit) {
             self.next_ino = self.next_ino.max(ino.saturating_add(1));
@@ -264,6 +316,7 @@ impl Replay {
             nodes,
             live: Live { trees: self.trees, obsolete: self.obsolete, open },
             log,
+            journal: self.journal,
             space,
             checkpoint: CheckpointState { superblock, epochs: VecDeque::new() },
             next_ino: self.next_ino,

@@ -81,6 +81,18 @@ impl Scan {
         Ok(Record::decode(&self.uuid, &self.bytes[self.records[index].0.clone()])?)
     }
 
+    /// The records of the commit that starts with record `index`; `None` where its end is missing.
+    pub(super) fn commit_at(&self, index: usize) -> Result<Option<Range<usize>>> {
+        let mut end = index;
+        while end < self.len() {
+            end += 1;
+            if !self.record(end - 1)?.header.unfinished {
+                return Ok(Some(index..end));
+            }
+        }
+        Ok(None)
+    }
+
     /// Where record `index` ends.
     pub(super) fn end(&self, index: usize) -> LogTail {
         self.records[index].1

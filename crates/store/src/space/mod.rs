@@ -88,6 +88,8 @@ pub(crate) struct Space {
     /// Free blocks of each group, for choosing one without its lock.
     hints: Vec<AtomicU64>,
     deferred: Mutex<Deferred>,
+    /// Frees of later records stay deferred, proven or not: a checkpoint is writing data home.
+    release_limit: AtomicU64,
     pool: Mutex<BTreeSet<u64>>,
     pool_target: u64,
     pool_filled: AtomicBool,
@@ -105,6 +107,7 @@ impl Space {
             groups: group_free.iter().map(|_| Mutex::new(None)).collect(),
             hints: group_free.into_iter().map(AtomicU64::new).collect(),
             deferred: Mutex::default(),
+            release_limit: AtomicU64::new(u64::MAX),
             pool: Mutex::default(),
             pool_target: (total / POOL_SHARE).clamp(POOL_NODES_MIN, POOL_NODES_MAX),
             pool_filled: AtomicBool::new(false),
@@ -270,6 +273,7 @@ impl Space {
     /// A durable record proves everything up to `proof` flushed: I1.
     pub(crate) fn release(&self, proof: u64) {
         let mut deferred = self.deferred.lock();
+        let proof = proof.min(self.release_limit.load(Ordering::Acquire));
         while let Some(&(lsn, block, count)) = deferred.queue.front() {
             if lsn > proof {
                 return;
@@ -277,6 +281,18 @@ impl Space {
             deferred.queue.pop_front();
             self.give_free(block, count);
         }
+    }
+
+    /// Blocks freed by records behind `lsn` are not handed out until [`Self::resume_release`]: data
+    /// that records up to `lsn` journaled for them is being written home.
+    pub(crate) fn pause_release(&self, lsn: u64) {
+        // With the lock, so that no release is under way that looked before.
+        let _deferred = self.deferred.lock();
+        self.release_limit.store(lsn, Ordering::Release);
+    }
+
+    pub(crate) fn resume_release(&self) {
+        self.release_limit.store(u64::MAX, Ordering::Release);
     }
 
     /// Blocks are deferred that a proof would release.
