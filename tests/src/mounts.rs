@@ -185,6 +185,18 @@ impl Ashlar {
         assert!(status.is_some_and(|status| status.success()), "the server ended: {status:?}");
     }
 
+    /// Unmounts a volume that has been stopped; how its server ends says that it was.
+    ///
+    /// # Panics
+    /// When it cannot be unmounted, or the server runs on.
+    pub fn unmount_stopped(&mut self) {
+        let Some(mut server) = self.server.take() else { return };
+        run_ok(Command::new("umount").arg(&self.mount));
+        wait_for("the server runs on", || {
+            server.try_wait().expect("the server is our child").is_some()
+        });
+    }
+
     /// Kills the server as a crash would, and clears the dead mount away.
     ///
     /// # Panics

@@ -70,6 +70,11 @@ impl References {
     pub(crate) fn any(&self, ino: Ino) -> bool {
         self.shard(ino).contains_key(&ino.0)
     }
+
+    fn all(&self) -> Vec<Ino> {
+        let shards = self.shards.iter();
+        shards.flat_map(|shard| shard.lock().keys().copied().collect::<Vec<_>>()).map(Ino).collect()
+    }
 }
 
 /// How an inode came to have no name.
@@ -132,6 +137,12 @@ impl Volume {
     /// [`forget`](Self::forget) takes the last one back.
     pub fn remember(&self, ino: Ino) {
         self.references.add(ino);
+    }
+
+    /// All inodes that somebody refers to, in no order.
+    #[must_use]
+    pub fn remembered(&self) -> Vec<Ino> {
+        self.references.all()
     }
 
     /// Takes `count` references back. What has no name and is not held any more is removed; a

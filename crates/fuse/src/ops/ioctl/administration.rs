@@ -10,6 +10,7 @@ use super::{Answer, Call, Outcome, Server, answer};
 use crate::credentials::{Capability, has_capability};
 use crate::ioctl::abi::{self, TrimRange};
 use crate::ops::errno;
+use crate::wire::channel::Channel;
 use crate::wire::reply::Errno;
 
 impl Server {
@@ -48,17 +49,33 @@ impl Server {
         }))
     }
 
-    pub(super) fn shutdown(&self, call: Call<'_>) -> Answer {
-        administrator(call)?;
-        let mode = match shutdown_argument(call)? {
-            abi::SHUTDOWN_DEFAULT => ShutdownMode::FlushLogAndData,
-            abi::SHUTDOWN_FLUSH_LOG => ShutdownMode::FlushLog,
-            abi::SHUTDOWN_NO_FLUSH => ShutdownMode::NoFlush,
-            _ => return Err(Errno::EINVAL),
+    /// Has the kernel write back everything first, if the mode keeps everything, and forget it
+    /// afterwards: what it still knew would be answered as if nothing had happened. Both need
+    /// workers.
+    pub(super) fn shutdown(&self, call: Call<'_>) -> Outcome {
+        let mode = match administrator(call).and_then(|()| shutdown_mode(call)) {
+            Ok(mode) => mode,
+            Err(errno) => return Outcome::Now(Err(errno)),
         };
         tracing::warn!(?mode, pid = call.header.pid, "shutdown asked for by ioctl");
-        self.volume.shutdown(mode).map_err(|error| errno(&error))?;
-        answer(&[])
+        Outcome::Later(Box::new(move |server, channel| {
+            if mode == ShutdownMode::FlushLogAndData {
+                invalidate_all(server, channel);
+            }
+            let stopped = server.volume.shutdown(mode);
+            invalidate_all(server, channel);
+            stopped.map_err(|error| errno(&error))?;
+            answer(&[])
+        }))
+    }
+}
+
+/// Makes the kernel write back and drop what it has cached of all inodes.
+fn invalidate_all(server: &Server, channel: &Channel) {
+    for ino in server.volume.remembered() {
+        if let Err(error) = channel.invalidate(ino.0, 0) {
+            tracing::debug!(%error, %ino, "not in the kernel's cache");
+        }
     }
 }
 
@@ -72,11 +89,16 @@ fn administrator(call: Call<'_>) -> Result<(), Errno> {
 
 /// The mode, from the caller's memory: the ioctl's number says that its argument only goes out,
 /// so the kernel does not bring it.
-fn shutdown_argument(call: Call<'_>) -> Result<u32, Errno> {
+fn shutdown_mode(call: Call<'_>) -> Result<ShutdownMode, Errno> {
     let mut bytes = [0; 4];
     let memory = File::open(format!("/proc/{}/mem", call.header.pid));
     memory
         .and_then(|memory| memory.read_exact_at(&mut bytes, call.arguments.arg))
         .map_err(|_| Errno(libc::EFAULT))?;
-    Ok(u32::from_ne_bytes(bytes))
+    match u32::from_ne_bytes(bytes) {
+        abi::SHUTDOWN_DEFAULT => Ok(ShutdownMode::FlushLogAndData),
+        abi::SHUTDOWN_FLUSH_LOG => Ok(ShutdownMode::FlushLog),
+        abi::SHUTDOWN_NO_FLUSH => Ok(ShutdownMode::NoFlush),
+        _ => Err(Errno::EINVAL),
+    }
 }

@@ -54,7 +54,7 @@ impl Server {
             abi::GET_VERSION | abi::GET_VERSION_32 => self.get_version(call).into(),
             abi::GET_LABEL => self.get_label().into(),
             abi::SET_LABEL => self.set_label(call).into(),
-            abi::SHUTDOWN => self.shutdown(call).into(),
+            abi::SHUTDOWN => self.shutdown(call),
             abi::COLLAPSE_RANGE | abi::INSERT_RANGE => self.move_range(call),
             abi::GET_EXTENTS => self.get_extents(call).into(),
             _ => Outcome::Now(Err(Errno::ENOTTY)),
