@@ -50,7 +50,7 @@ pub enum ErrorKind {
     CrossDevice,
     /// No space is left (ENOSPC).
     NoSpace,
-    /// Beyond the largest file (EFBIG).
+    /// Beyond the largest file, or the largest commit (EFBIG).
     TooLarge,
     /// An argument that cannot be (EINVAL).
     Invalid,
@@ -58,6 +58,8 @@ pub enum ErrorKind {
     NoAttribute,
     /// An attribute's value has more than 64 KiB (E2BIG).
     ValueTooLong,
+    /// More files than one commit can join (E2BIG).
+    TooManyFiles,
     /// An attribute's name is empty or has more than 255 bytes (ERANGE).
     AttributeName,
     /// Not done by this file system, or not on this kind of file (EOPNOTSUPP).
@@ -101,7 +103,7 @@ impl ErrorKind {
             Self::TooLarge => libc::EFBIG,
             Self::Invalid => libc::EINVAL,
             Self::NoAttribute => libc::ENODATA,
-            Self::ValueTooLong => libc::E2BIG,
+            Self::ValueTooLong | Self::TooManyFiles => libc::E2BIG,
             Self::AttributeName => libc::ERANGE,
             Self::Unsupported => libc::EOPNOTSUPP,
             Self::ReadOnly => libc::EROFS,
@@ -130,10 +132,11 @@ impl ErrorKind {
             Self::AccessDenied => "not allowed to this caller",
             Self::CrossDevice => "two different volumes; copy instead",
             Self::NoSpace => "no space is left; remove something or make the volume larger",
-            Self::TooLarge => "beyond the largest possible file",
+            Self::TooLarge => "beyond the largest possible file, or more than one commit can hold",
             Self::Invalid => "invalid argument",
             Self::NoAttribute => "no such extended attribute",
             Self::ValueTooLong => "the value has more than 64 KiB",
+            Self::TooManyFiles => "more than 1,024 files cannot be committed together",
             Self::AttributeName => "the attribute's name is empty or has more than 255 bytes",
             Self::Unsupported => "not supported",
             Self::ReadOnly => "the volume is read-only",
@@ -235,6 +238,7 @@ impl From<ashlar_store::Error> for Error {
             ashlar_store::Error::Device(_) => ErrorKind::Io,
             ashlar_store::Error::Corrupt(_) => ErrorKind::Corrupt,
             ashlar_store::Error::NoSpace { .. } => ErrorKind::NoSpace,
+            ashlar_store::Error::TooLarge { .. } => ErrorKind::TooLarge,
             ashlar_store::Error::ReadOnly => ErrorKind::ReadOnly,
             ashlar_store::Error::Shutdown { .. } => ErrorKind::Shutdown,
             ashlar_store::Error::Unsupported { .. } => ErrorKind::Unsupported,

@@ -20,6 +20,7 @@
 //!
 //! The order of locks is written down in [`inode`](self) (`inode/mod.rs`).
 
+mod atomic;
 mod clock;
 mod dir;
 mod error;
@@ -36,9 +37,9 @@ pub use clock::{Clock, SystemClock, Timestamp};
 pub use error::{Error, ErrorKind, Result};
 pub use file::File;
 pub use types::{
-    Attr, Caller, DirEntry, ExtentReport, ExtentState, FallocateMode, FileKind, Ino, InodeFlags,
-    NewInode, OpenFlags, RenameFlags, SetAttr, SetTime, ShutdownMode, Statfs, VolumeInfo,
-    WriteFlags, XattrMode,
+    AtomicClose, Attr, Caller, DirEntry, ExtentReport, ExtentState, FallocateMode, FileKind, Ino,
+    InodeFlags, IoInfo, NewInode, OpenFlags, RenameFlags, SetAttr, SetTime, ShutdownMode, Statfs,
+    VolumeInfo, WriteFlags, XattrMode,
 };
 pub use volume::{Atime, FormatOptions, Hold, MountOptions, Volume};
 

@@ -206,6 +206,32 @@ pub struct OpenFlags {
     pub direct: bool,
     /// Cut the file to no bytes.
     pub truncate: bool,
+    /// What is written is committed all at once, by a sync, or discarded by the last close.
+    #[doc(alias = "O_ATOMIC")]
+    pub atomic: bool,
+}
+
+/// What the last close of an atomic file does with changes that no sync committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtomicClose {
+    /// They are gone.
+    Discard,
+    /// They are committed.
+    Commit,
+}
+
+/// What atomic updates of a file are bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[doc(alias = "F_IOINFO")]
+pub struct IoInfo {
+    /// Bytes that writes need not cut, but had better not.
+    pub alignment: u32,
+    /// Bytes of single blocks that one commit can certainly hold; what lies together may be more.
+    pub max_bytes: u64,
+    /// Commits up to this are journaled: the file's blocks stay where they are.
+    pub journaled_bytes: u64,
+    /// Files that one commit can join.
+    pub max_files: u32,
 }
 
 impl OpenFlags {

@@ -100,7 +100,7 @@ pub use ops::{MapMods, MapReply, MapRequest, MappingOps, Outcome, Purpose};
 pub use seek::{seek_data, seek_hole};
 pub use truncate::truncate_page;
 pub use writeback::{
-    DirectOps, Ioend, IoendFlags, Piece, WritebackControl, WritebackOps, WritebackReport,
-    take_inline, writepages,
+    DirectOps, Gathered, Ioend, IoendFlags, Piece, WritebackControl, WritebackOps, WritebackReport,
+    gather, take_inline, writepages,
 };
 pub use zero::zero_range;

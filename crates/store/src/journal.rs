@@ -139,6 +139,12 @@ impl Homeward {
 }
 
 impl Store {
+    /// Whether the log has bytes that are not home.
+    #[must_use]
+    pub fn has_journaled(&self) -> bool {
+        !self.journal.is_empty()
+    }
+
     /// Blocks of the range whose newest bytes are in the log and not home yet, with those bytes.
     /// Ask before the device is read: what is home a moment later was home during the read.
     #[must_use]

@@ -21,6 +21,11 @@ impl Ranges {
         self.map.is_empty()
     }
 
+    /// Number of ranges.
+    pub(crate) fn len(&self) -> usize {
+        self.map.len()
+    }
+
     /// The range that holds `block`.
     pub(crate) fn containing(&self, block: u64) -> Option<Range<u64>> {
         let (&start, &end) = self.map.range(..=block).next_back()?;

@@ -15,7 +15,8 @@
 //!
 //! Invariants
 //! * (M1) the reservation is exactly as large as the promised ranges together.
-//! * (M2) promised, granted and committed extents of a file do not overlap.
+//! * (M2) promised, granted and committed extents of a file do not overlap; of an atomic file, the
+//!   first two may lie over committed ones, which stay as they are until the commit.
 //! * (M3) each change of what a mapping given out said raises the cookie, with the map locked.
 //!
 //! Locking: one lock a file (6 in the order of locks), held over the transaction that edits the
@@ -26,6 +27,8 @@ pub(crate) mod edit;
 mod lookup;
 pub(crate) mod shift;
 
+use crate::atomic::Holders;
+use crate::atomic::staged::Staged;
 use crate::error::Result;
 use ashlar_format::Corruption;
 use ashlar_format::extent::{ExtentFlags, ExtentRecord};
@@ -140,6 +143,10 @@ pub(crate) struct MapState {
     pub(crate) reservation: Option<Reservation>,
     /// In no order; a few.
     pub(crate) granted: Vec<Granted>,
+    /// Of an atomic file: what its working image has in place of committed extents.
+    pub(crate) staged: Staged,
+    /// Who holds the file atomic.
+    pub(crate) holders: Holders,
     /// The extent found last: the next block is usually in it.
     recent: Option<Extent>,
 }

@@ -69,7 +69,12 @@ impl File {
         {
             return Err(Volume::not_permitted(self.inode.ino));
         }
+        let atomic = file.is_atomic();
         match mode {
+            // Several transactions, which the working image is not made for.
+            FallocateMode::CollapseRange | FallocateMode::InsertRange if atomic => {
+                return Err(ErrorKind::Unsupported.into());
+            }
             FallocateMode::Allocate { keep_size } => {
                 self.volume.write_back_to_blocks_if_inline(&file)?;
                 self.volume.fill_holes(&file, &blocks_touched(&(offset..end)))?;
@@ -90,6 +95,9 @@ impl File {
         state.unlogged |= Unlogged::ATTRIBUTES;
         drop(state);
         self.volume.note_dirty(&self.inode);
+        if atomic {
+            self.volume.note_uncommitted(&self.inode);
+        }
         Ok(())
     }
 
@@ -150,6 +158,9 @@ impl FileRef<'_> {
 impl Volume {
     /// Content moves out of the inode: an inode with content has no blocks.
     fn write_back_to_blocks_if_inline(&self, file: &FileRef<'_>) -> Result<()> {
+        if file.is_atomic() {
+            return self.leave_inode(file);
+        }
         let is_inline = file.inode.any_state().record.inline.is_some();
         if is_inline { self.write_back_to_blocks(file) } else { Ok(()) }
     }
@@ -183,11 +194,18 @@ impl Volume {
             return Ok(iomap::zero_range(&ZeroOps(*file), file, 0, length)?);
         }
         file.data.cache.invalidate(bytes);
+        if file.is_atomic() {
+            file.stage_hole(&whole);
+            return Ok(());
+        }
         file.remove_blocks(&whole)
     }
 
     /// Holes in the range become unwritten extents. Inode lock held exclusively.
     fn fill_holes(&self, file: &FileRef<'_>, blocks: &Range<u64>) -> Result<()> {
+        if file.is_atomic() {
+            return file.stage_unwritten(blocks);
+        }
         let mut reservation = self.store.reserve(file.count_holes(blocks)?)?;
         let mut at = blocks.start;
         file.edit_and_grant_in_parts(&mut |edit, txn, map| {

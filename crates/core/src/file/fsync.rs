@@ -58,6 +58,9 @@ impl File {
     pub(super) fn sync_file(&self, data_only: bool) -> Result<()> {
         let wanted = if data_only { Wanted::ForData } else { Wanted::Everything };
         let (volume, inode) = (&self.volume, &self.inode);
+        if self.is_atomic() {
+            volume.commit_files(&[inode])?;
+        }
         let written = volume.write_back_wanted(inode, WritebackMode::Durable, wanted);
         let Some(data) = inode.data_if_any() else {
             written?;
@@ -94,6 +97,11 @@ impl Volume {
             return Ok(());
         }
         let file = FileRef::new(self, inode);
+        if file.is_atomic() {
+            let staged = self.stage_if_memory_is_short(&file);
+            self.log_inode(inode, None, wanted)?;
+            return staged;
+        }
         let size = inode.size();
         let written = if file.belongs_inline(size) {
             self.write_inline(&file, size)
@@ -146,6 +154,19 @@ impl Volume {
         let size = file.inode.size();
         write_pages(file, 0..u64::MAX, WritebackMode::Background)?;
         self.log_inode(file.inode, Some(size), Wanted::Everything)
+    }
+
+    /// Writes what is dirty of an atomic file to places of its own, where memory is short: only a
+    /// commit makes it the file's.
+    fn stage_if_memory_is_short(&self, file: &FileRef<'_>) -> Result<()> {
+        if !self.pool.over_background_limit() || !file.data.cache.is_dirty() {
+            return Ok(());
+        }
+        write_pages(file, 0..u64::MAX, WritebackMode::Background)?;
+        if self.kernel_cache {
+            file.data.cache.drop_clean();
+        }
+        Ok(())
     }
 
     /// Puts a small file's content into its inode.
@@ -218,7 +239,7 @@ fn write_pages(file: &FileRef<'_>, range: Range<u64>, mode: WritebackMode) -> Re
 
 impl FileRef<'_> {
     /// Whether the content, up to `size`, is to be put into the inode now.
-    fn belongs_inline(&self, size: u64) -> bool {
+    pub(crate) fn belongs_inline(&self, size: u64) -> bool {
         let state = self.inode.any_state();
         let record = &state.record;
         let fits = 0 < size && size <= INLINE_BYTES_MAX as u64 && record.blocks == 0;

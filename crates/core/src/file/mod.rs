@@ -29,6 +29,7 @@ use crate::volume::Volume;
 use iomap::ErrorCursor;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One open handle of a regular file, or of a directory that is to be synced. May be used by many
 /// threads at once; keeps the file alive, also without a name.
@@ -38,6 +39,8 @@ pub struct File {
     flags: OpenFlags,
     /// Failed writebacks up to here were told.
     errors: Mutex<ErrorCursor>,
+    /// This handle holds the file atomic.
+    atomic: AtomicBool,
 }
 
 impl std::fmt::Debug for File {
@@ -70,7 +73,10 @@ impl Volume {
         if changes {
             self.check_writable()?;
         }
-        {
+        if flags.atomic && (!flags.write || inode.kind != FileKind::Regular) {
+            return Err(ErrorKind::Invalid.into());
+        }
+        let atomic = {
             let mut state = inode.state()?;
             let persistent = state.record.flags;
             let only_appends = flags.append && !flags.truncate;
@@ -85,10 +91,21 @@ impl Volume {
                 return Err(inode.stale());
             }
             state.handles += 1;
-        }
+            self.opens_atomic(flags, persistent)
+        };
         let errors = inode.data_if_any().map(|data| data.cache.sample_error()).unwrap_or_default();
-        let file =
-            Arc::new(File { volume: Arc::clone(self), inode, flags, errors: Mutex::new(errors) });
+        let file = Arc::new(File {
+            volume: Arc::clone(self),
+            inode,
+            flags,
+            errors: Mutex::new(errors),
+            atomic: AtomicBool::new(false),
+        });
+        if let Some(explicit) = atomic {
+            let _lock = file.inode.lock.write();
+            self.enter_atomic(&file.inode, explicit)?;
+            file.atomic.store(true, Ordering::Release);
+        }
         if flags.truncate {
             let _lock = file.inode.lock.write();
             self.set_size_locked(&file.inode, 0)?;
@@ -157,10 +174,35 @@ impl File {
     fn file(&self) -> FileRef<'_> {
         FileRef::new(&self.volume, &self.inode)
     }
+
+    /// The file with all that its operations need, unless it is a directory.
+    pub(crate) fn regular(&self) -> Option<FileRef<'_>> {
+        (self.inode.kind == FileKind::Regular).then(|| self.file())
+    }
+
+    pub(crate) fn volume(&self) -> &Arc<Volume> {
+        &self.volume
+    }
+
+    pub(crate) fn inode(&self) -> &Arc<Inode> {
+        &self.inode
+    }
+
+    pub(crate) fn flags(&self) -> OpenFlags {
+        self.flags
+    }
+
+    /// Whether this handle is one of those that hold the file atomic.
+    pub(crate) fn atomic_flag(&self) -> &AtomicBool {
+        &self.atomic
+    }
 }
 
 impl Drop for File {
     fn drop(&mut self) {
+        if *self.atomic.get_mut() {
+            self.volume.leave_atomic(&self.inode);
+        }
         self.volume.release(&self.inode);
     }
 }

@@ -10,6 +10,7 @@
 //! the block of the old end is dirty, so the record that moves the disk size also sums it (I4).
 
 use crate::error::{ErrorKind, Result};
+use crate::extent::FILE_BLOCKS_MAX;
 use crate::extent::edit::{Blocks, MapEdit};
 use crate::inode::orphan::EXTENTS_PER_TXN;
 use crate::inode::{Inode, State, Unlogged};
@@ -36,12 +37,21 @@ impl Volume {
             state.unlogged |= Unlogged::ATTRIBUTES;
             drop(state);
             self.note_dirty(inode);
+            if file.is_atomic() {
+                self.note_uncommitted(inode);
+            }
             return Ok(());
         }
         let _writeback = file.data.writeback.lock();
         inode.set_size(size);
         file.data.cache.truncate(size);
         inode.state()?.touch_content(self.now());
+        if file.is_atomic() {
+            inode.state()?.unlogged |= Unlogged::TIMES;
+            file.stage_hole(&(size.div_ceil(BLOCK_BYTES)..FILE_BLOCKS_MAX));
+            self.note_uncommitted(inode);
+            return Ok(());
+        }
         self.remove_past_end(inode)
     }
 

@@ -63,9 +63,12 @@ impl File {
         }
         // A caller with its own cache has placed what it appends itself.
         let append = flags.append || (self.flags.append && !self.volume.kernel_cache);
+        let atomic = self.is_atomic();
         let direct = self.flags.direct
             || flags.direct
             || (self.volume.kernel_cache && bytes.len() >= DIRECT_BYTES_MIN);
+        // A working image is in the cache, or staged from there.
+        let direct = direct && !atomic;
         let request = Request { offset, bytes, flags, append, direct };
         let file = self.file();
         let beside_others = if direct && !append { self.overwrite(&file, &request)? } else { None };
@@ -74,6 +77,9 @@ impl File {
             None => self.write_exclusively(&file, &request)?,
         };
         self.volume.note_dirty(&self.inode);
+        if atomic {
+            self.volume.note_uncommitted(&self.inode);
+        }
         self.sync_write(flags)?;
         self.volume.throttle();
         Ok(written)

@@ -11,11 +11,19 @@ const SETTABLE: InodeFlags = InodeFlags::IMMUTABLE
     .union(InodeFlags::SYNC)
     .union(InodeFlags::NODUMP)
     .union(InodeFlags::DIRSYNC)
-    .union(InodeFlags::PROJECT_INHERIT);
+    .union(InodeFlags::PROJECT_INHERIT)
+    .union(InodeFlags::ATOMIC)
+    .union(InodeFlags::ATOMIC_COMMIT_ON_CLOSE);
 /// Flags that only the superuser may set and clear.
 const GUARDED: InodeFlags = InodeFlags::IMMUTABLE.union(InodeFlags::APPEND);
 /// Flags that mean something for directories only.
 const FOR_DIRECTORIES: InodeFlags = InodeFlags::DIRSYNC.union(InodeFlags::PROJECT_INHERIT);
+
+/// Whether a kind of file can be atomic: regular files, and directories, whose new entries inherit it.
+fn has_place_for(kind: FileKind, added: InodeFlags) -> bool {
+    let atomic = InodeFlags::ATOMIC | InodeFlags::ATOMIC_COMMIT_ON_CLOSE;
+    !added.intersects(atomic) || matches!(kind, FileKind::Regular | FileKind::Directory)
+}
 
 impl Volume {
     /// Replaces an inode's flags, those that may be set.
@@ -47,6 +55,9 @@ impl Volume {
         }
         if changed.is_empty() {
             return Ok(());
+        }
+        if !has_place_for(inode.kind, flags & changed) {
+            return Err(ErrorKind::Unsupported.into());
         }
         state.record.flags = flags;
         state.record.ctime = self.now();

@@ -50,12 +50,24 @@ impl<'a> FileRef<'a> {
         Self { volume, inode, data: inode.data(&volume.pool) }
     }
 
-    /// Where `block` lives by the tree.
-    fn find(&self, map: &mut MapGuard<'_>, block: u64) -> Result<Found> {
-        if self.inode.any_state().record.blocks == 0 {
-            return Ok(Found::Hole { end: crate::extent::FILE_BLOCKS_MAX });
+    /// Where `block` lives by what is staged, and else by the tree.
+    pub(crate) fn find(&self, map: &mut MapGuard<'_>, block: u64) -> Result<Found> {
+        if let Some(run) = map.staged.at(block) {
+            return Ok(run.extent().map_or(Found::Hole { end: run.end() }, Found::Extent));
         }
-        self.volume.find_block(self.inode.ino, map, block)
+        let limit = map.staged.next_start(block);
+        if self.inode.any_state().record.blocks == 0 {
+            return Ok(Found::Hole { end: limit.min(crate::extent::FILE_BLOCKS_MAX) });
+        }
+        Ok(match self.volume.find_block(self.inode.ino, map, block)? {
+            Found::Extent(extent) => Found::Extent(extent.cut(&(extent.start..limit))),
+            Found::Hole { end } => Found::Hole { end: end.min(limit) },
+        })
+    }
+
+    /// Whether what `extent` says of `block` is committed and must stay: a write takes another place.
+    fn must_copy(map: &MapGuard<'_>, block: u64) -> bool {
+        map.holders.is_atomic() && map.staged.at(block).is_none()
     }
 
     /// The content that is kept in the inode.

@@ -4,11 +4,14 @@
 //!   file block      written      unwritten      promised      hole
 //!   answer          Mapped       Unwritten      Delalloc      promise it, then Delalloc, NEW
 //! ```
+//! In an atomic file a written or unwritten block is committed, and must stay: it gets a promise, too,
+//! with the committed extent as the source of what a partial write keeps.
+//!
 //! Content kept in the inode is the source of block 0 once that is written to: it goes through the
 //! cache, and writeback decides whether it stays in the inode.
 
 use crate::error::{Result, through};
-use crate::extent::{Found, MapGuard};
+use crate::extent::{Found, MapGuard, blocks_touched};
 use crate::mapping::{FileRef, blocks_of, extent_mapping, mapping};
 use ashlar_format::limits::BLOCK_BYTES;
 use iomap::{MapReply, MapRequest, Mapping, MappingFlags, MappingKind, MappingOps, Outcome};
@@ -25,9 +28,13 @@ impl WriteOps<'_> {
         let mut map = file.data.map.lock();
         if let Some(end) = map.promised_until(first) {
             let target = mapping(first..end, MappingKind::Delalloc, map.cookie());
-            return Ok(self.with_source(target));
+            return self.with_source(&mut map, target);
         }
         match file.find(&mut map, first)? {
+            Found::Extent(extent) if FileRef::must_copy(&map, first) => {
+                let end = extent.end().min(blocks.end).min(map.next_promise(first));
+                self.promise(&mut map, first, end)
+            }
             Found::Extent(extent) => {
                 let extent = extent.cut(&(first..extent.end()));
                 Ok(extent_mapping(&extent, map.cookie()).into())
@@ -41,22 +48,43 @@ impl WriteOps<'_> {
 
     /// Promises `first..end`, or its beginning.
     pub(super) fn promise(&self, map: &mut MapGuard<'_>, first: u64, end: u64) -> Result<MapReply> {
+        if map.holders.is_atomic() {
+            self.0.volume.check_image_size(map, end - first)?;
+        }
         let promised = map.promise(&self.0.volume.store, first..end)?;
         let target = mapping(promised, MappingKind::Delalloc, map.cookie());
-        Ok(self.with_source(target.with_flags(MappingFlags::NEW)))
+        self.with_source(map, target.with_flags(MappingFlags::NEW))
     }
 
-    /// Adds the inode's content as the source of block 0.
-    pub(super) fn with_source(&self, mut target: Mapping) -> MapReply {
-        if target.offset > 0 {
-            return target.into();
-        }
-        let Some(bytes) = self.0.inline() else { return target.into() };
+    /// Adds where the old content of promised blocks is: in the inode, for block 0, or in committed
+    /// extents of an atomic file.
+    pub(super) fn with_source(
+        &self,
+        map: &mut MapGuard<'_>,
+        mut target: Mapping,
+    ) -> Result<MapReply> {
         let cookie = target.cookie;
-        // The source is for one block; the rest is asked for again.
-        target.length = BLOCK_BYTES;
-        let source = mapping(0..1, MappingKind::Inline(bytes), cookie);
-        MapReply { mapping: target, source: Some(source) }
+        if target.offset == 0
+            && let Some(bytes) = self.0.inline()
+        {
+            // The source is for one block; the rest is asked for again.
+            target.length = BLOCK_BYTES;
+            let source = mapping(0..1, MappingKind::Inline(bytes), cookie);
+            return Ok(MapReply { mapping: target, source: Some(source) });
+        }
+        if !map.holders.is_atomic() {
+            return Ok(target.into());
+        }
+        let blocks = blocks_touched(&(target.offset..target.end()));
+        let (end, source) = match self.0.find(map, blocks.start)? {
+            Found::Extent(extent) => {
+                let extent = extent.cut(&blocks);
+                (extent.end(), Some(extent_mapping(&extent, cookie)))
+            }
+            Found::Hole { end } => (end.min(blocks.end), None),
+        };
+        target.length = (end - blocks.start) * BLOCK_BYTES;
+        Ok(MapReply { mapping: target, source })
     }
 }
 

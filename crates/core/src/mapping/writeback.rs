@@ -20,7 +20,7 @@ pub(super) const GRANT_BLOCKS_MAX: u64 = 4096;
 /// Writes a file's data.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Writer<'a> {
-    pub(super) file: FileRef<'a>,
+    pub(crate) file: FileRef<'a>,
     pub(super) mode: WritebackMode,
     /// End of a direct write: the size that it gives the file, if that is larger.
     pub(super) direct_end: Option<u64>,
@@ -43,6 +43,10 @@ impl<'a> Writer<'a> {
         let promised = match map.promised.containing(first) {
             Some(range) => range,
             None => match self.file.find(&mut map, first)? {
+                Found::Extent(extent) if FileRef::must_copy(&map, first) => {
+                    let end = extent.end().min(blocks.end).min(map.next_promise(first));
+                    map.promise(&self.file.volume.store, first..end)?
+                }
                 Found::Extent(extent) => {
                     return Ok(extent_mapping(&extent.cut(&blocks), map.cookie()));
                 }
@@ -53,7 +57,17 @@ impl<'a> Writer<'a> {
                 }
             },
         };
-        let wanted = first..promised.end.min(blocks.end);
+        let mut wanted = first..promised.end.min(blocks.end);
+        if let WritebackMode::Commit { journal } = self.mode {
+            match self.file.find(&mut map, first)? {
+                Found::Extent(extent) if journal || extent.is_unwritten() => {
+                    return Ok(extent_mapping(&extent.cut(&wanted), map.cookie()));
+                }
+                // What lies behind may be journaled.
+                Found::Hole { end } => wanted.end = wanted.end.min(end),
+                Found::Extent(extent) => wanted.end = wanted.end.min(extent.end()),
+            }
+        }
         let extent = self.grant(&mut map, &wanted)?;
         Ok(extent_mapping(&extent, map.cookie()).with_flags(MappingFlags::NEW))
     }
@@ -99,7 +113,12 @@ impl WritebackOps for Writer<'_> {
     }
 
     fn submit(&self, ioends: &[Ioend<'_>]) -> iomap::Result<()> {
-        self.write_and_commit(ioends).map_err(|error| {
+        let written = if self.file.is_atomic() {
+            self.write_and_stage(ioends)
+        } else {
+            self.write_and_commit(ioends)
+        };
+        written.map_err(|error| {
             // As before `map_blocks`: what is written to again while this fails needs its promise.
             let mut map = self.file.data.map.lock();
             for ioend in ioends {

@@ -13,12 +13,13 @@ pub(crate) struct ZeroOps<'a>(pub(crate) FileRef<'a>);
 impl ZeroOps<'_> {
     fn map(&self, request: &MapRequest) -> Result<MapReply> {
         let file = &self.0;
-        let first = blocks_of(request).start;
+        let blocks = blocks_of(request);
+        let first = blocks.start;
         let mut map = file.data.map.lock();
         let cookie = map.cookie();
         if let Some(end) = map.promised_until(first) {
             let target = mapping(first..end, MappingKind::Delalloc, cookie);
-            return Ok(WriteOps(*file).with_source(target));
+            return WriteOps(*file).with_source(&mut map, target);
         }
         if first == 0
             && let Some(bytes) = file.inline()
@@ -31,6 +32,10 @@ impl ZeroOps<'_> {
             };
         }
         Ok(match file.find(&mut map, first)? {
+            Found::Extent(extent) if !extent.is_unwritten() && FileRef::must_copy(&map, first) => {
+                let end = extent.end().min(blocks.end).min(map.next_promise(first));
+                return WriteOps(*file).promise(&mut map, first, end);
+            }
             Found::Extent(extent) => {
                 extent_mapping(&extent.cut(&(first..extent.end())), cookie).into()
             }

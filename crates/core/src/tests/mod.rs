@@ -1,5 +1,6 @@
 //! Tests of whole volumes on a memory device.
 
+mod atomic;
 mod attributes;
 mod concurrency;
 mod data;

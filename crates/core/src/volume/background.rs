@@ -37,6 +37,12 @@ pub(crate) enum WritebackMode {
     Background,
     /// Somebody waits: a sync follows at once, and small data goes out together with it.
     Durable,
+    /// The working image of an atomic file is about to be committed; `journal`: what is written
+    /// already keeps its place, and its bytes travel in the record.
+    Commit {
+        /// Whether the commit is journaled.
+        journal: bool,
+    },
 }
 
 /// Dirty inodes, and the thread that looks after them.
@@ -139,7 +145,7 @@ impl Volume {
             return Ok(());
         }
         self.check_writable().map_err(|error| error.in_op("sync"))?;
-        let mut result = Ok(());
+        let mut result = self.commit_all_images();
         let mut left = self.background.queue.lock().len();
         while left > 0 && self.write_back_oldest(&|_| true, &mut result) {
             left -= 1;

@@ -23,12 +23,13 @@ mod pending;
 mod shutdown;
 mod statfs;
 
+use crate::atomic::Uncommitted;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{ErrorKind, Result};
 use crate::inode::Inode;
 use crate::inode::cache::InodeCache;
 use crate::inode::orphan::{Orphans, References};
-use crate::types::Ino;
+use crate::types::{AtomicClose, Ino};
 use ashlar_store::{RecoveryReport, Store, Txn};
 use background::Background;
 use iomap::CachePool;
@@ -60,6 +61,9 @@ pub struct Volume {
     background: Background,
     /// In-place overwrites that no flush has followed.
     pub(crate) overwrites: FlushDebt,
+    /// All files are atomic, and what the last close does.
+    pub(crate) atomic: Option<AtomicClose>,
+    pub(crate) uncommitted: Uncommitted,
     recovery: RecoveryReport,
     read_only: bool,
     /// Stopped by [`Volume::shutdown`] or unmounted: nothing is answered any more.

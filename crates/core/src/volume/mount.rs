@@ -1,5 +1,6 @@
 //! Mount and unmount.
 
+use crate::atomic::Uncommitted;
 use crate::error::{ErrorKind, Result};
 use crate::inode::cache::InodeCache;
 use crate::inode::orphan::{Orphans, References};
@@ -33,8 +34,8 @@ impl Volume {
         };
         let (store, recovery) = Store::open(Arc::clone(&device), &store_options)?;
         let volume = Arc::new(Self {
+            data_device: DataDevice::new(device, Arc::clone(&store)),
             store,
-            data_device: DataDevice::new(device),
             pool: CachePool::new(options.cache_bytes),
             clock: Arc::clone(&options.clock),
             atime: options.atime,
@@ -45,6 +46,8 @@ impl Volume {
             rename_lock: Mutex::new(()),
             background: Background::default(),
             overwrites: FlushDebt::default(),
+            atomic: options.atomic,
+            uncommitted: Uncommitted::default(),
             recovery,
             read_only: options.read_only,
             closed: AtomicBool::new(false),
@@ -88,6 +91,7 @@ impl Volume {
 
     fn write_all_and_close(&self) -> Result<()> {
         self.check_writable()?;
+        self.settle_images();
         // Twice: the first one may leave times of what was written meanwhile.
         let first = self.sync();
         let second = self.sync();

@@ -1,6 +1,7 @@
 //! How to make and how to mount a volume.
 
 use crate::clock::{Clock, SystemClock};
+use crate::types::AtomicClose;
 use std::sync::Arc;
 
 /// What a new volume is to be.
@@ -71,6 +72,8 @@ pub struct MountOptions {
     /// The caller has a page cache of its own (FUSE): large requests bypass ours, and data
     /// leaves it soon after it is clean.
     pub kernel_cache: bool,
+    /// Every regular file that is opened for writing is atomic, and its last close does this.
+    pub atomic: Option<AtomicClose>,
 }
 
 impl Default for MountOptions {
@@ -83,6 +86,7 @@ impl Default for MountOptions {
             cache_bytes: 256 << 20,
             node_cache_bytes: 64 << 20,
             kernel_cache: false,
+            atomic: None,
         }
     }
 }

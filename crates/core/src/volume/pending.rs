@@ -46,6 +46,8 @@ impl Entry {
 #[derive(Debug)]
 pub(crate) struct DataDevice {
     device: Arc<dyn Device>,
+    /// Has what travels in records and is not home yet; always newer than an entry here.
+    store: Arc<Store>,
     /// By first block; disjoint.
     entries: Mutex<BTreeMap<u64, Entry>>,
     /// Bytes in the entries: nobody takes the lock while there are none.
@@ -53,8 +55,8 @@ pub(crate) struct DataDevice {
 }
 
 impl DataDevice {
-    pub(crate) fn new(device: Arc<dyn Device>) -> Self {
-        Self { device, entries: Mutex::default(), bytes: AtomicU64::new(0) }
+    pub(crate) fn new(device: Arc<dyn Device>, store: Arc<Store>) -> Self {
+        Self { device, store, entries: Mutex::default(), bytes: AtomicU64::new(0) }
     }
 
     /// Bytes on their way.
@@ -87,6 +89,7 @@ impl DataDevice {
             store.sync(lsn)?;
             self.written_up_to(lsn);
         }
+        store.ensure_home(block, count)?;
         Ok(())
     }
 
@@ -126,10 +129,20 @@ impl DataDevice {
     /// What is on its way for a range, held while the device is read: an entry that leaves in
     /// between was on the device only at some moment during the read.
     fn snapshot(&self, addr: u64, length: usize) -> Overlay {
-        let entries = self.entries.lock();
         let blocks = addr / BLOCK_BYTES..(addr + length as u64).div_ceil(BLOCK_BYTES);
-        let found = overlapping(&entries, &blocks);
-        Overlay(found.map(|(block, entry)| (block, entry.bytes.clone())).collect())
+        let mut found = Vec::new();
+        if self.pending_bytes() > 0 {
+            let entries = self.entries.lock();
+            let on_the_way = overlapping(&entries, &blocks);
+            found.extend(on_the_way.map(|(block, entry)| (block, entry.bytes.clone())));
+        }
+        found.extend(self.store.journaled(blocks));
+        Overlay(found)
+    }
+
+    /// Whether what the device holds is all there is.
+    fn is_plain(&self) -> bool {
+        self.pending_bytes() == 0 && !self.store.has_journaled()
     }
 }
 
@@ -171,7 +184,7 @@ impl Device for DataDevice {
     }
 
     fn read_at(&self, addr: u64, buf: &mut [u8]) -> ashlar_device::Result<()> {
-        if self.pending_bytes() == 0 {
+        if self.is_plain() {
             return self.device.read_at(addr, buf);
         }
         let held = self.snapshot(addr, buf.len());
@@ -181,7 +194,7 @@ impl Device for DataDevice {
     }
 
     fn read_batch(&self, reads: &mut [Read<'_>]) -> ashlar_device::Result<()> {
-        if self.pending_bytes() == 0 {
+        if self.is_plain() {
             return self.device.read_batch(reads);
         }
         reads.iter_mut().try_for_each(|read| self.read_at(read.addr, read.buf))

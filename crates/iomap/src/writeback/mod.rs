@@ -21,6 +21,7 @@
 //! `take_inline` or direct I/O on the same file, nor truncate or invalidate its cache. Neither the
 //! inode lock nor the invalidate lock is taken; the caller may hold them.
 
+mod gather;
 mod inline;
 mod ioend;
 mod ops;
@@ -34,6 +35,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::mapping::{Mapping, MappingKind};
 
+pub use gather::{Gathered, gather};
 pub use inline::take_inline;
 pub(crate) use ioend::sort_and_merge;
 pub use ioend::{Ioend, IoendFlags, Piece};
