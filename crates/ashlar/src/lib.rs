@@ -27,6 +27,7 @@
 //! | [`OpenOptions`], [`File`] | open files: reading and writing anywhere, space, durability |
 //! | [`FileCursor`] | an open file with a position, for [`std::io`] |
 //! | [`ReadDir`], [`DirEntry`] | what a directory holds |
+//! | [`AtomicLimits`] | what all-or-nothing updates are bound to |
 //! | [`Metadata`], [`FileTimes`] | attributes |
 //! | [`Error`], [`ErrorKind`] | what went wrong, for people and for programs |
 //!
@@ -52,7 +53,7 @@ mod walk;
 pub use ashlar_core::{ExtentState, FileKind, RenameFlags, XattrMode};
 pub use dir::{DirEntry, ReadDir};
 pub use error::{Error, ErrorKind, Result};
-pub use file::{File, FileCursor, FileExtent, KeepSize};
+pub use file::{AtomicLimits, File, FileCursor, FileExtent, KeepSize};
 pub use metadata::Metadata;
 pub use volume::{FileTimes, OpenOptions, SpecialFile, Volume, VolumeOptions, VolumeStat};
 pub use walk::{PATH_BYTES_MAX, SYMLINKS_MAX};

@@ -151,7 +151,7 @@ impl<'a> Txn<'a> {
     ///
     /// # Panics
     /// When it is not.
-    pub fn journal(&mut self, block: u64, bytes: SharedBytes) {
+    pub fn journal(&mut self, block: u64, bytes: &SharedBytes) {
         let length = bytes.as_slice().len();
         assert!(length.is_multiple_of(BLOCK_SIZE), "journaled bytes not in blocks");
         for start in (0..length).step_by(JOURNAL_PIECE_BYTES) {

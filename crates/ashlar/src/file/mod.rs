@@ -1,5 +1,6 @@
 //! An open file.
 
+mod atomic;
 mod cursor;
 mod space;
 
@@ -13,6 +14,7 @@ use crate::error::{Cause, Result, errno};
 use crate::metadata::Metadata;
 use crate::volume::FileTimes;
 
+pub use atomic::AtomicLimits;
 pub use cursor::FileCursor;
 pub use space::{FileExtent, KeepSize};
 
@@ -24,6 +26,27 @@ const READ_BYTES: usize = 64 << 10;
 ///
 /// Clones are the same open file. The content of a file whose last name is removed stays until
 /// it is closed everywhere. An open directory can be synced and examined.
+///
+/// # Atomic updates
+/// A file that was opened [`atomic`](crate::OpenOptions::atomic) has two images: the committed one,
+/// which a crash leaves, and the working one, which all handles read and write. A sync makes the
+/// working image the committed one, whatever its size, with one flush. There is no isolation between
+/// handles.
+///
+/// ```
+/// use ashlar::{OpenOptions, Volume};
+/// let volume = Volume::in_memory(64 << 20)?;
+/// let options = OpenOptions::new().read(true).write(true).create(true).atomic(true);
+/// let (from, to) = (volume.open("from", options)?, volume.open("to", options)?);
+/// from.write_at(0, b"balance: 10")?;
+/// to.write_at(0, b"balance: 90")?;
+/// // Both or neither, also after a power cut in the middle of this.
+/// volume.sync_all(&[&from, &to])?;
+/// from.write_at(0, b"never mind")?;
+/// from.abort()?;
+/// assert_eq!(from.read_to_end(0)?, b"balance: 10");
+/// # Ok::<(), ashlar::Error>(())
+/// ```
 ///
 /// # Durability
 /// Writes are seen at once by everybody, and survive a crash after [`sync`](File::sync) or

@@ -30,6 +30,7 @@ pub struct OpenOptions {
     no_follow: bool,
     sync: bool,
     data_sync: bool,
+    atomic: bool,
     mode: u16,
 }
 
@@ -53,6 +54,7 @@ impl OpenOptions {
             no_follow: false,
             sync: false,
             data_sync: false,
+            atomic: false,
             mode: 0o666,
         }
     }
@@ -120,6 +122,16 @@ impl OpenOptions {
         self
     }
 
+    /// What is written is kept apart from the file until [`File::sync`], [`File::sync_data`] or
+    /// [`Volume::sync_all`] commits it, all at once: after a crash the file holds exactly what was
+    /// committed last. Closing the last handle, or the end of the process, discards what was not
+    /// committed. Needs `write`. See [`crate::File`] for more.
+    #[doc(alias = "O_ATOMIC")]
+    pub const fn atomic(mut self, atomic: bool) -> OpenOptions {
+        self.atomic = atomic;
+        self
+    }
+
     /// Permission bits of a file that is created, less the volume's
     /// [`umask`](super::VolumeOptions::umask). Default: `0o666`.
     pub const fn mode(mut self, mode: u16) -> OpenOptions {
@@ -148,6 +160,9 @@ impl OpenOptions {
         if self.truncate && !self.create_new && (!self.write || self.append) {
             return invalid("truncating needs write, and not append");
         }
+        if self.atomic && !self.writes() {
+            return invalid("atomic needs write or append");
+        }
         if self.creates() && !self.writes() {
             return invalid("creating needs write or append");
         }
@@ -162,6 +177,7 @@ impl OpenOptions {
             sync: self.sync,
             dsync: self.data_sync,
             truncate: self.truncate && !self.create_new,
+            atomic: self.atomic,
             ..OpenFlags::default()
         }
     }

@@ -296,7 +296,7 @@ impl Image<'_> {
             edit.write_to(txn, state);
         }
         for part in self.parts.iter().filter(|part| matches!(part.way, Way::Journal)) {
-            txn.journal(part.block, part.bytes.clone());
+            txn.journal(part.block, &part.bytes);
         }
         let size = file.inode.size();
         let mut changed = map_changes || state.record.size != size;

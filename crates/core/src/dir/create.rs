@@ -22,7 +22,9 @@ const INHERITED_FLAGS: InodeFlags = InodeFlags::NODUMP
     .union(InodeFlags::NOATIME)
     .union(InodeFlags::SYNC)
     .union(InodeFlags::DIRSYNC)
-    .union(InodeFlags::PROJECT_INHERIT);
+    .union(InodeFlags::PROJECT_INHERIT)
+    .union(InodeFlags::ATOMIC)
+    .union(InodeFlags::ATOMIC_COMMIT_ON_CLOSE);
 
 impl Volume {
     /// Makes what `new` says under `name` in directory `dir`.

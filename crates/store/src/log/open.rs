@@ -124,4 +124,3 @@ fn split_edits(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
         Some(edit)
     })
 }
-
