@@ -172,24 +172,29 @@ impl Writer<'_> {
 
     /// Step 4.
     fn commit(&self, segments: &mut [Segment], attached: &[&Ioend<'_>], end: u64) -> Result<()> {
+        // What was dirty below the end that was read before is in this batch. Asked here, since the
+        // cache's lock comes before the map's.
+        let whole = !self.file.cache().is_dirty();
         let mut map = self.file.data.map.lock();
         let mut rest = segments;
         let mut attached = attached;
         while !rest.is_empty() {
-            let done = self.commit_part(&mut map, rest, attached, end)?;
+            let done = self.commit_part(&mut map, rest, attached, end, whole)?;
             attached = &[];
             rest = &mut std::mem::take(&mut rest)[done..];
         }
         Ok(())
     }
 
-    /// Commits as many segments as fit one transaction; returns how many.
+    /// Commits as many segments as fit one transaction; returns how many. `whole`: the batch holds
+    /// all that is dirty.
     fn commit_part(
         &self,
         map: &mut MapGuard<'_>,
         segments: &mut [Segment],
         attached: &[&Ioend<'_>],
         end: u64,
+        whole: bool,
     ) -> Result<usize> {
         let (volume, inode) = (self.file.volume, self.file.inode);
         let mut state = inode.state()?;
@@ -222,7 +227,7 @@ impl Writer<'_> {
                 state.record.inline = None;
             }
         }
-        let new_size = self.new_disk_size(&state, part, last, end)?;
+        let new_size = self.new_disk_size(&state, part, last && whole, end)?;
         let grows = new_size > state.record.size;
         state.record.size = new_size;
         let travelling = attach(&mut txn, attached);
@@ -244,14 +249,13 @@ impl Writer<'_> {
     }
 
     /// The disk size after a part of the batch was committed; `end` is the end of the file, read
-    /// before the batch.
-    fn new_disk_size(&self, state: &State, part: &[Segment], last: bool, end: u64) -> Result<u64> {
+    /// before the batch; `all` is true when nothing dirty below it is left.
+    fn new_disk_size(&self, state: &State, part: &[Segment], all: bool, end: u64) -> Result<u64> {
         let old = state.record.size;
         let written = part.last().map_or(0, |segment| segment.blocks.end * BLOCK_BYTES);
         let limit = match self.direct_end {
             Some(direct_end) => written.min(direct_end),
-            // What was dirty below the end that was read before is in this batch.
-            None if last && !self.file.cache().is_dirty() => end,
+            None if all => end,
             None => written.min(end),
         };
         // What is kept in the inode is as long as the record says.
