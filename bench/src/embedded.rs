@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Bytes of an overwrite.
 const WRITE_BYTES: usize = 16 << 10;
 /// Bytes of the file that is overwritten.
-const FILE_BYTES: u64 = 64 << 20;
+pub(crate) const FILE_BYTES: u64 = 64 << 20;
 /// Overwrites of each contender in one round.
 const OVERWRITES: u64 = 400;
 /// Files of the benchmark of small files.
@@ -23,7 +23,7 @@ const SMALL_FILES: u64 = 100_000;
 const FILES_PER_FOLDER: u64 = 1000;
 
 /// A file that is removed when dropped.
-struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Drop for Scratch {
     fn drop(&mut self) {
@@ -33,7 +33,10 @@ impl Drop for Scratch {
 }
 
 /// A volume in an image that is written in full, on a device that counts.
-fn volume(folder: &Path, bytes: u64) -> (Scratch, Arc<Counted<FileDevice>>, Volume) {
+pub(crate) fn volume(
+    folder: &Path,
+    bytes: u64,
+) -> (Scratch, Arc<Counted<FileDevice>>, Volume) {
     let path = folder.join("embedded.img");
     // An earlier run may have been stopped.
     let _ = fs::remove_file(&path);
@@ -46,7 +49,7 @@ fn volume(folder: &Path, bytes: u64) -> (Scratch, Arc<Counted<FileDevice>>, Volu
 }
 
 /// A plain file on the host, written in full.
-fn plain(path: PathBuf, flags: i32) -> (Scratch, fs::File) {
+pub(crate) fn plain(path: PathBuf, flags: i32) -> (Scratch, fs::File) {
     let mut options = fs::OpenOptions::new();
     let file = options.read(true).write(true).create(true).truncate(true).open(&path);
     let file = file.expect("a plain file can be made");

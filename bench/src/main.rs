@@ -3,6 +3,7 @@
 //! | benchmark | Ashlar | peers |
 //! |---|---|---|
 //! | `fsync` | library: 16 KiB random overwrite + sync | pwrite + fdatasync, buffered and direct |
+//! | `atomic` | library: all-or-nothing updates | pwrite + fdatasync, which is not; XFS, `RWF_ATOMIC` |
 //! | `small` | library: create, write 4 KiB, close; stat; unlink | kernel ext4 on a loop device |
 //! | `stream` | mount: write + fsync, read | kernel ext4 and XFS on loop devices |
 //! | `names` | mount: create, stat, unlink | fuse2fs |
@@ -11,6 +12,7 @@
 //! What counts is the ratio within a round; a machine's speed cancels out. Results go to
 //! `bench/results` as one JSON file for each benchmark, and one picture of all.
 
+mod atomic;
 mod embedded;
 mod measure;
 mod memory;
@@ -27,7 +29,7 @@ use std::path::PathBuf;
 #[derive(Parser)]
 #[command(name = "cargo xtask bench")]
 pub(crate) struct Settings {
-    /// fsync, small, stream, names, memory; all where none is given
+    /// fsync, atomic, small, stream, names, memory; all where none is given
     names: Vec<String>,
     /// Rounds of each measurement
     #[arg(long, default_value_t = 5)]
@@ -49,8 +51,9 @@ impl Settings {
 
 type Benchmark = (&'static str, fn(&Settings) -> Vec<Comparison>);
 
-const BENCHMARKS: [Benchmark; 5] = [
+const BENCHMARKS: [Benchmark; 6] = [
     ("fsync", embedded::fsync),
+    ("atomic", atomic::atomic),
     ("small", embedded::small_files),
     ("stream", mounted::stream),
     ("names", mounted::names),
