@@ -22,13 +22,17 @@
 //! | [`fault`] | a device that fails on purpose, or lies |
 //! | [`workload`], [`program`] | random programs, and running them |
 //! | [`oracle`] | what the promises allow |
+//! | [`atomic`] | the same for files that are committed as a whole |
 //! | [`sweep`] | all of it together, by seed |
+//! | [`model`] | the commit protocol alone, tried exhaustively |
 
+pub mod atomic;
 pub mod crash;
 pub mod device;
 pub mod fault;
 pub mod history;
 pub mod image;
+pub mod model;
 pub mod oracle;
 pub mod program;
 pub mod sweep;
