@@ -102,23 +102,25 @@ impl Volume {
         Ok(())
     }
 
-    /// One handle less. The last one takes what is not committed along, or commits it.
-    pub(crate) fn leave_atomic(&self, inode: &Arc<Inode>) {
+    /// One handle less. The last one takes what is not committed along, or commits it, unless the
+    /// image is `spoiled`. Returns whether changes were discarded.
+    pub(crate) fn leave_atomic(&self, inode: &Arc<Inode>, spoiled: bool) -> bool {
         let _lock = inode.lock.write();
         let file = FileRef::new(self, inode);
         let (last, explicit) = {
             let map = file.data.map.lock();
             (map.holders.count == 1, map.holders.explicit)
         };
+        let mut discarded = false;
         if last {
-            let close = self.policy_at_close(inode, explicit);
-            let committed = match close {
-                AtomicClose::Commit => self.commit_locked(&[inode]).map(drop),
-                AtomicClose::Discard => Ok(()),
+            let committed = match self.policy_at_close(inode, explicit) {
+                AtomicClose::Commit if !spoiled => self.commit_locked(&[inode]).map(drop),
+                _ => Ok(()),
             };
             if let Err(error) = committed {
                 tracing::warn!(ino = inode.ino.0, "the last close could not commit: {error}");
             }
+            discarded = self.uncommitted.0.lock().contains_key(&inode.ino);
             self.discard_locked(inode);
         }
         let mut map = file.data.map.lock();
@@ -127,6 +129,17 @@ impl Volume {
             map.holders.explicit = false;
         }
         map.invalidate();
+        discarded
+    }
+
+    /// Whether the file has changes that are not committed, and its last close would discard them.
+    #[must_use]
+    pub fn discards_at_close(&self, ino: Ino) -> bool {
+        let inode = self.uncommitted.0.lock().get(&ino).cloned();
+        inode.is_some_and(|inode| {
+            let explicit = FileRef::new(self, &inode).data.map.lock().holders.explicit;
+            self.policy_at_close(&inode, explicit) == AtomicClose::Discard
+        })
     }
 
     fn policy_at_close(&self, inode: &Inode, explicit: bool) -> AtomicClose {
@@ -350,8 +363,17 @@ impl File {
     /// Ends what `begin_atomic` began, unless the handle was opened atomic.
     fn end_atomic(&self) {
         if !self.flags().atomic && self.atomic_flag().swap(false, Ordering::AcqRel) {
-            self.volume().leave_atomic(self.inode());
+            self.volume().leave_atomic(self.inode(), false);
         }
+    }
+
+    /// Ends this handle's part in the file's being atomic, as dropping it does. The last one commits
+    /// or discards what is not committed, as the file's policy says; what is `spoiled`, because some
+    /// of it was lost on its way here, is discarded in any case. Returns whether changes were
+    /// discarded: caches above must forget them.
+    pub fn close_atomic(&self, spoiled: bool) -> bool {
+        self.atomic_flag().swap(false, Ordering::AcqRel)
+            && self.volume().leave_atomic(self.inode(), spoiled)
     }
 }
 

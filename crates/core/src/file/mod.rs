@@ -201,7 +201,7 @@ impl File {
 impl Drop for File {
     fn drop(&mut self) {
         if *self.atomic.get_mut() {
-            self.volume.leave_atomic(&self.inode);
+            self.volume.leave_atomic(&self.inode, false);
         }
         self.volume.release(&self.inode);
     }

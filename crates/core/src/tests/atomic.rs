@@ -385,3 +385,30 @@ fn random_histories_leave_the_last_commit() {
         }
     }
 }
+
+#[test]
+fn a_sync_of_what_is_committed_leaves_the_working_image_alone() {
+    let volume = volume();
+    let ino = filled(&volume, "file", &pattern(1, 9000));
+    let file = open_atomic(&volume, ino);
+    write(&file, 0, b"half");
+    volume.sync_committed().unwrap();
+    volume.shutdown(crate::ShutdownMode::FlushLogAndData).unwrap();
+    assert_eq!(read_all(&open(&cut(&volume, &options()), ino)), pattern(1, 9000));
+}
+
+#[test]
+fn a_spoiled_image_is_never_committed_by_a_close() {
+    let commit = MountOptions { atomic: Some(AtomicClose::Commit), ..options() };
+    let volume = remount(&volume(), &commit);
+    let ino = filled(&volume, "file", &pattern(1, 9000));
+    let file = open(&volume, ino);
+    write(&file, 0, b"lost");
+    assert!(!volume.discards_at_close(ino));
+    assert!(file.close_atomic(true), "discarded");
+    assert_eq!(read_all(&open(&volume, ino)), pattern(1, 9000));
+    let file = open(&volume, ino);
+    write(&file, 0, b"kept");
+    assert!(!file.close_atomic(false), "committed");
+    assert_eq!(&read_all(&open(&volume, ino))[..4], b"kept");
+}

@@ -140,12 +140,28 @@ impl Volume {
     /// Waits for the device.
     #[doc(alias = "syncfs")]
     pub fn sync(&self) -> Result<()> {
+        self.sync_volume(true)
+    }
+
+    /// As [`Volume::sync`], but leaves atomic files as they are last committed. For callers that
+    /// cannot know whether somebody else is in the middle of an update: half of it may be here.
+    ///
+    /// # Errors
+    /// As [`Volume::sync`].
+    ///
+    /// # Blocking
+    /// Waits for the device.
+    pub fn sync_committed(&self) -> Result<()> {
+        self.sync_volume(false)
+    }
+
+    fn sync_volume(&self, images: bool) -> Result<()> {
         self.check_open()?;
         if self.read_only {
             return Ok(());
         }
         self.check_writable().map_err(|error| error.in_op("sync"))?;
-        let mut result = self.commit_all_images();
+        let mut result = if images { self.commit_all_images() } else { Ok(()) };
         let mut left = self.background.queue.lock().len();
         while left > 0 && self.write_back_oldest(&|_| true, &mut result) {
             left -= 1;

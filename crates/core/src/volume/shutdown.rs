@@ -17,7 +17,11 @@ impl Volume {
         let op = "shutdown";
         self.check_open().map_err(|error| error.in_op(op))?;
         let flushed = match mode {
-            ShutdownMode::FlushLogAndData if !self.is_read_only() => self.sync(),
+            ShutdownMode::FlushLogAndData if !self.is_read_only() => {
+                // As an unmount: nobody will finish what is not committed.
+                self.settle_images();
+                self.sync()
+            }
             ShutdownMode::FlushLog if !self.is_read_only() => self.sync_log(),
             _ => Ok(()),
         };
