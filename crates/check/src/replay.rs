@@ -128,10 +128,13 @@ impl Replay {
         reporter: &mut Reporter<'_>,
     ) -> Result<()> {
         let lsn = record.header.lsn;
+        let mut journaled = record.journaled()?.into_iter();
         for edit in record.edits() {
-            self.apply(volume, lsn, edit?, reporter);
-        }
-        for (block, bytes) in record.journaled()? {
+            let edit = edit?;
+            self.apply(volume, lsn, edit, reporter);
+            // In the place of the edit: a later one of the same record may free the block.
+            let Edit::Journal { .. } = edit else { continue };
+            let Some((block, bytes)) = journaled.next() else { continue };
             for (index, bytes) in bytes.chunks(BLOCK_SIZE).enumerate() {
                 self.journaled.insert(block + index as u64, bytes.into());
             }

@@ -258,11 +258,14 @@ impl Replay {
         lsn: u64,
         record: &Record<'_>,
     ) -> Result<()> {
+        let mut journaled = record.journaled()?.into_iter();
         for edit in record.edits() {
-            self.apply(nodes, geometry, lsn, &edit?)?;
-        }
-        // Rule *home-last*: not written home here.
-        for (block, bytes) in record.journaled()? {
+            let edit = edit?;
+            self.apply(nodes, geometry, lsn, &edit)?;
+            // In the place of the edit: a later one of the same record may free the block. Rule
+            // *home-last*: not written home here.
+            let Edit::Journal { .. } = edit else { continue };
+            let Some((block, bytes)) = journaled.next() else { continue };
             if !geometry.holds(block, (bytes.len() / BLOCK_SIZE) as u64) {
                 let problem = format!("journaled data for block {block}, outside the volume");
                 return Err(ashlar_format::Corruption::new("log record", lsn, problem).into());
