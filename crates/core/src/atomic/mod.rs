@@ -39,7 +39,7 @@ use ashlar_format::limits::{BLOCK_BYTES, BLOCK_SIZE};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Files that one commit can join.
 const SYNCV_FILES_MAX: usize = 1024;
@@ -56,6 +56,19 @@ pub(crate) struct Holders {
     count: u32,
     /// One of them asked for it by itself: what is not committed at the end is discarded.
     explicit: bool,
+    /// Handles through which an update was begun and has not ended: as explicit.
+    begun: u32,
+}
+
+/// One handle's part in that.
+#[derive(Debug, Default)]
+pub(crate) struct Holding {
+    /// It is one of the holders.
+    pub(crate) held: AtomicBool,
+    /// It began an update that has not ended.
+    begun: AtomicBool,
+    /// It is a holder only for that update.
+    for_update: AtomicBool,
 }
 
 /// Files with changes that are not committed, by number; held in memory until they are.
@@ -65,6 +78,10 @@ pub(crate) struct Uncommitted(Mutex<BTreeMap<Ino, Arc<Inode>>>);
 impl Holders {
     pub(crate) fn is_atomic(&self) -> bool {
         self.count > 0
+    }
+
+    fn discards(&self) -> bool {
+        self.explicit || self.begun > 0
     }
 }
 
@@ -109,7 +126,7 @@ impl Volume {
         let file = FileRef::new(self, inode);
         let (last, explicit) = {
             let map = file.data.map.lock();
-            (map.holders.count == 1, map.holders.explicit)
+            (map.holders.count == 1, map.holders.discards())
         };
         let mut discarded = false;
         if last {
@@ -137,7 +154,7 @@ impl Volume {
     pub fn discards_at_close(&self, ino: Ino) -> bool {
         let inode = self.uncommitted.0.lock().get(&ino).cloned();
         inode.is_some_and(|inode| {
-            let explicit = FileRef::new(self, &inode).data.map.lock().holders.explicit;
+            let explicit = FileRef::new(self, &inode).data.map.lock().holders.discards();
             self.policy_at_close(&inode, explicit) == AtomicClose::Discard
         })
     }
@@ -179,7 +196,7 @@ impl Volume {
         for inode in self.uncommitted() {
             let _lock = inode.lock.write();
             let file = FileRef::new(self, &inode);
-            let explicit = file.data.map.lock().holders.explicit;
+            let explicit = file.data.map.lock().holders.discards();
             if self.policy_at_close(&inode, explicit) == AtomicClose::Discard {
                 self.discard_locked(&inode);
             }
@@ -298,11 +315,17 @@ impl File {
                 return Err(ErrorKind::Invalid.into());
             }
             let _lock = self.inode().lock.write();
-            if !self.atomic_flag().swap(true, Ordering::AcqRel) {
-                self.volume().enter_atomic(self.inode(), true).inspect_err(|_| {
-                    self.atomic_flag().store(false, Ordering::Release);
-                })?;
+            let hold = self.holding();
+            if hold.begun.load(Ordering::Acquire) {
+                return Ok(());
             }
+            if !hold.held.load(Ordering::Acquire) {
+                self.volume().enter_atomic(self.inode(), true)?;
+                hold.held.store(true, Ordering::Release);
+                hold.for_update.store(true, Ordering::Release);
+            }
+            hold.begun.store(true, Ordering::Release);
+            self.file().data.map.lock().holders.begun += 1;
             Ok(())
         };
         begin().map_err(|error: crate::Error| error.in_op("begin_atomic").at(self.ino()))
@@ -360,20 +383,42 @@ impl File {
         if self.flags().write { Ok(()) } else { Err(ErrorKind::BadHandle.into()) }
     }
 
-    /// Ends what `begin_atomic` began, unless the handle was opened atomic.
+    /// Ends what `begin_atomic` began: the handle is again what it was opened as. Returns whether it
+    /// had begun anything.
+    fn end_update(&self) -> bool {
+        let hold = self.holding();
+        let begun = hold.begun.swap(false, Ordering::AcqRel);
+        if begun {
+            self.file().data.map.lock().holders.begun -= 1;
+        }
+        begun
+    }
+
+    /// As [`Self::end_update`], after a commit or an abort.
     fn end_atomic(&self) {
-        if !self.flags().atomic && self.atomic_flag().swap(false, Ordering::AcqRel) {
-            self.volume().leave_atomic(self.inode(), false);
+        let hold = self.holding();
+        if self.end_update() && hold.for_update.swap(false, Ordering::AcqRel) {
+            hold.held.store(false, Ordering::Release);
+            self.volume().leave_atomic(self.inode(), true);
         }
     }
 
-    /// Ends this handle's part in the file's being atomic, as dropping it does. The last one commits
-    /// or discards what is not committed, as the file's policy says; what is `spoiled`, because some
-    /// of it was lost on its way here, is discarded in any case. Returns whether changes were
-    /// discarded: caches above must forget them.
+    /// Ends this handle's part in the file's being atomic, as dropping it does. What it began and did
+    /// not commit is given up. The last holder commits or discards what is not committed, as the
+    /// file's policy says; what is `spoiled`, because some of it was lost on its way here, is discarded
+    /// in any case. Returns whether changes were discarded: caches above must forget them.
     pub fn close_atomic(&self, spoiled: bool) -> bool {
-        self.atomic_flag().swap(false, Ordering::AcqRel)
-            && self.volume().leave_atomic(self.inode(), spoiled)
+        let hold = self.holding();
+        let mut discarded = false;
+        if self.end_update() {
+            let _lock = self.inode().lock.write();
+            discarded = self.volume().uncommitted.0.lock().contains_key(&self.ino());
+            self.volume().discard_locked(self.inode());
+        }
+        if hold.held.swap(false, Ordering::AcqRel) {
+            discarded |= self.volume().leave_atomic(self.inode(), spoiled);
+        }
+        discarded
     }
 }
 

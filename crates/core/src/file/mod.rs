@@ -21,6 +21,7 @@ mod seek;
 mod truncate;
 mod write;
 
+use crate::atomic::Holding;
 use crate::error::{ErrorKind, Result};
 use crate::inode::Inode;
 use crate::mapping::FileRef;
@@ -29,7 +30,7 @@ use crate::volume::Volume;
 use iomap::ErrorCursor;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 /// One open handle of a regular file, or of a directory that is to be synced. May be used by many
 /// threads at once; keeps the file alive, also without a name.
@@ -39,8 +40,8 @@ pub struct File {
     flags: OpenFlags,
     /// Failed writebacks up to here were told.
     errors: Mutex<ErrorCursor>,
-    /// This handle holds the file atomic.
-    atomic: AtomicBool,
+    /// This handle's part in the file's being atomic.
+    holding: Holding,
 }
 
 impl std::fmt::Debug for File {
@@ -99,12 +100,12 @@ impl Volume {
             inode,
             flags,
             errors: Mutex::new(errors),
-            atomic: AtomicBool::new(false),
+            holding: Holding::default(),
         });
         if let Some(explicit) = atomic {
             let _lock = file.inode.lock.write();
             self.enter_atomic(&file.inode, explicit)?;
-            file.atomic.store(true, Ordering::Release);
+            file.holding.held.store(true, Ordering::Release);
         }
         if flags.truncate {
             let _lock = file.inode.lock.write();
@@ -171,7 +172,7 @@ impl File {
         Ok(())
     }
 
-    fn file(&self) -> FileRef<'_> {
+    pub(crate) fn file(&self) -> FileRef<'_> {
         FileRef::new(&self.volume, &self.inode)
     }
 
@@ -192,17 +193,15 @@ impl File {
         self.flags
     }
 
-    /// Whether this handle is one of those that hold the file atomic.
-    pub(crate) fn atomic_flag(&self) -> &AtomicBool {
-        &self.atomic
+    /// Its part in the file's being atomic.
+    pub(crate) fn holding(&self) -> &Holding {
+        &self.holding
     }
 }
 
 impl Drop for File {
     fn drop(&mut self) {
-        if *self.atomic.get_mut() {
-            self.volume.leave_atomic(&self.inode, false);
-        }
+        self.close_atomic(false);
         self.volume.release(&self.inode);
     }
 }

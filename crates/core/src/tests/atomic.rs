@@ -412,3 +412,28 @@ fn a_spoiled_image_is_never_committed_by_a_close() {
     assert!(!file.close_atomic(false), "committed");
     assert_eq!(&read_all(&open(&volume, ino))[..4], b"kept");
 }
+
+#[test]
+fn an_update_that_was_begun_ends_alone() {
+    // The file is atomic by itself, and would be committed by its last close.
+    let commit = MountOptions { atomic: Some(AtomicClose::Commit), ..options() };
+    let volume = remount(&volume(), &commit);
+    let ino = filled(&volume, "file", &pattern(1, 9000));
+    let file = open(&volume, ino);
+    file.begin_atomic().unwrap();
+    write(&file, 0, b"done");
+    file.commit_atomic().unwrap();
+    assert!(file.is_atomic(), "as it was opened");
+    write(&file, 4, b"kept");
+    drop(file);
+    assert_eq!(&read_all(&open(&volume, ino))[..8], b"donekept");
+    let (file, other) = (open(&volume, ino), open(&volume, ino));
+    file.begin_atomic().unwrap();
+    write(&file, 0, b"half");
+    assert!(volume.discards_at_close(ino));
+    drop(file);
+    assert_eq!(&read_all(&other)[..8], b"donekept", "given up with the handle that began it");
+    write(&other, 0, b"more");
+    drop(other);
+    assert_eq!(&read_all(&open(&volume, ino))[..8], b"morekept");
+}
