@@ -12,14 +12,17 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(30);
 const CHECKPOINT_BYTES_MIN: u64 = 64 << 10;
 
 impl Store {
-    /// Starts the thread; it ends with [`Store::close`] or when the store is dropped.
+    /// Starts the thread; it ends with [`Store::close`] or [`Store::stop_background`].
     pub(crate) fn start_background(self: &Arc<Self>) -> std::io::Result<()> {
         let store = Arc::downgrade(self);
         std::thread::Builder::new().name("ashlar-store".into()).spawn(move || run(&store))?;
         Ok(())
     }
 
-    pub(crate) fn stop_background(&self) {
+    /// Lets the thread end, and with it its hold on the device. For a store that is dropped without
+    /// [`close`](Store::close), as after a failed mount: a thread that waits for something to do
+    /// would keep the device open meanwhile.
+    pub fn stop_background(&self) {
         self.wishes.lock().stop = true;
         self.wake.notify_all();
     }

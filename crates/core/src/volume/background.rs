@@ -263,5 +263,6 @@ impl Drop for Volume {
     fn drop(&mut self) {
         *self.background.wake.stop.lock() = true;
         self.background.wake.condvar.notify_all();
+        self.store.stop_background();
     }
 }
