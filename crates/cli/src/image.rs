@@ -1,6 +1,8 @@
 //! Opening volumes for commands that work without a mount.
 
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use ashlar::{ErrorKind, Volume};
 
@@ -19,7 +21,42 @@ pub(crate) enum Purpose {
 /// Opens the volume in `image`.
 pub(crate) fn open(image: &Path, purpose: Purpose) -> Result<Volume> {
     let options = Volume::options().read_only(purpose == Purpose::Read).umask(umask());
-    options.open(image).map_err(|error| explain(&error, image))
+    let opened = patiently(image, |error: &ashlar::Error| error.errno(), || options.open(image));
+    opened.map_err(|error| explain(&error, image))
+}
+
+/// How long an image is waited for that somebody holds without having it mounted.
+const HELD_WAIT: Duration = Duration::from_secs(8);
+/// When it is time to say so.
+const HELD_WORD: Duration = Duration::from_secs(1);
+const HELD_PAUSE: Duration = Duration::from_millis(20);
+
+/// Opens an image with `open`, again and again for a few seconds while it is held and not mounted:
+/// umount(8) returns before the server has closed the volume. What is mounted is refused at once.
+///
+/// # Errors
+/// What `open` said last; `errno` tells its error number.
+pub(crate) fn patiently<T, E>(
+    image: &Path,
+    errno: impl Fn(&E) -> i32,
+    mut open: impl FnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    let start = Instant::now();
+    let mut told = false;
+    loop {
+        let error = match open() {
+            Err(error) if matches!(errno(&error), libc::EBUSY | libc::EAGAIN) => error,
+            done => return done,
+        };
+        if start.elapsed() > HELD_WAIT || !matches!(in_use::in_use(image), Ok(None)) {
+            return Err(error);
+        }
+        if !told && start.elapsed() > HELD_WORD {
+            eprintln!("ashlar: waiting for another program to let go of {}", image.display());
+            told = true;
+        }
+        sleep(HELD_PAUSE);
+    }
 }
 
 /// The process's umask. Nothing else runs yet while commands start.

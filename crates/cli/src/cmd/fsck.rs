@@ -9,6 +9,7 @@ use ashlar_check::{CheckOptions, Finding, Phase, Progress, Report, Severity};
 use ashlar_device::{FileDevice, OpenMode};
 
 use crate::failure::{Failure, Result};
+use crate::image::patiently;
 use crate::in_use;
 use crate::output::say;
 use crate::size::Size;
@@ -74,7 +75,9 @@ fn check(arguments: &Arguments, image: &Path) -> Result<u8> {
     }
     let repair = arguments.yes || arguments.preen;
     let mode = OpenMode { read_only: !repair, ..OpenMode::default() };
-    let device = FileDevice::open(image, mode).map_err(|error| busy(image, &error))?;
+    let open = || FileDevice::open(image, mode);
+    let device = patiently(image, ashlar_device::DeviceError::errno, open)
+        .map_err(|error| busy(image, &error))?;
     let mut progress = Show::new(arguments, image)?;
     let mut on_finding = |finding: &Finding| {
         if finding.severity > Severity::Note || arguments.verbose {
@@ -98,7 +101,8 @@ fn check(arguments: &Arguments, image: &Path) -> Result<u8> {
 /// wrote it. Returns the exit code if that is all there is to do.
 fn recover(arguments: &Arguments, image: &Path) -> Result<Option<u8>> {
     let enough = arguments.preen && !arguments.force;
-    let opened = Volume::options().open(image);
+    let open = || Volume::options().open(image);
+    let opened = patiently(image, ashlar::Error::errno, open);
     match opened.and_then(Volume::close) {
         Ok(()) if enough => {
             say(format_args!("{}: clean", image.display()));

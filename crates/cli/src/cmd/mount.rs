@@ -7,6 +7,7 @@ use ashlar_fuse::{MountOptions, Mounted};
 
 use crate::daemon::{self, Side};
 use crate::failure::{Failure, Result};
+use crate::image::patiently;
 use crate::logging;
 use crate::size::Size;
 
@@ -111,8 +112,16 @@ fn prepare(request: &Request<'_>) -> Result<Mounted> {
     {
         Volume::options().size(bytes).create(request.image)?.close()?;
     }
-    ashlar_fuse::mount(request.image, request.directory, &request.options)
-        .map_err(|error| explain(&error, request.image))
+    let mount = || ashlar_fuse::mount(request.image, request.directory, &request.options);
+    patiently(request.image, held, mount).map_err(|error| explain(&error, request.image))
+}
+
+/// The error number of an image that cannot be opened; 0 for all else.
+fn held(error: &ashlar_fuse::Error) -> i32 {
+    match error {
+        ashlar_fuse::Error::Open(error) => error.errno(),
+        _ => 0,
+    }
 }
 
 fn serve(mounted: Mounted) -> Result<()> {

@@ -178,8 +178,8 @@ impl<'a> Get<'a> {
             // Only root can give files away; what is ours now must not act for somebody else.
             mode &= 0o1777;
         }
+        self.keep_xattrs(source, target)?;
         if !metadata.is_symlink() {
-            self.keep_xattrs(source, target)?;
             let mode = Permissions::from_mode(mode.into());
             fs::set_permissions(target, mode).map_err(host("change the mode of", target))?;
         }
@@ -192,8 +192,8 @@ impl<'a> Get<'a> {
     }
 
     fn keep_xattrs(&mut self, source: &Path, target: &Path) -> Result<(), Stop> {
-        for name in self.volume.list_xattrs(source)? {
-            let value = self.volume.xattr(source, &name)?;
+        for name in self.volume.list_xattrs_nofollow(source)? {
+            let value = self.volume.xattr_nofollow(source, &name)?;
             let set = rustix::fs::lsetxattr(target, name.as_os_str(), &value, XattrFlags::empty());
             if let Err(error) = set {
                 let (path, name) = (target.display(), name.display());

@@ -171,8 +171,8 @@ impl<'a> Put<'a> {
         }
         let (uid, gid) = (Some(metadata.uid()), Some(metadata.gid()));
         self.volume.set_owner_nofollow(target, uid, gid)?;
+        self.keep_xattrs(source, target)?;
         if !metadata.file_type().is_symlink() {
-            self.keep_xattrs(source, target)?;
             self.volume.set_permissions(target, mode_of(metadata))?;
         }
         let times = FileTimes::new()
@@ -192,7 +192,8 @@ impl<'a> Put<'a> {
             let mut value = vec![0; XATTR_BYTES_MAX];
             // One that is gone again, or is not for us to read, is not there to keep.
             let Ok(length) = rustix::fs::lgetxattr(source, name, &mut value[..]) else { continue };
-            let set = self.volume.set_xattr(target, name, &value[..length], XattrMode::Either);
+            let value = &value[..length];
+            let set = self.volume.set_xattr_nofollow(target, name, value, XattrMode::Either);
             match set {
                 Err(error) if error.kind() == ErrorKind::Unsupported => {
                     let (path, name) = (source.display(), name.display());

@@ -48,6 +48,60 @@ fn damage_is_found_and_reported() {
 }
 
 #[test]
+fn damage_is_repaired_if_asked_and_the_exit_code_says_so() {
+    let place = filled();
+    // Free space follows from what is in use.
+    damage(&place, "free");
+    let ran = place.ashlar(["fsck", "-n", "disk.img"]);
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+    let ran = place.ashlar(["fsck", "-y", "disk.img"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stdout.contains("all repaired"), "{ran:?}");
+    assert_eq!(place.ashlar(["fsck", "-n", "disk.img"]).ok(), "disk.img: clean\n");
+    assert_eq!(place.ashlar(["fsck", "-y", "disk.img"]).ok(), "disk.img: clean\n");
+    place.ashlar(["get", "disk.img:/a/b/file", "back"]).ok();
+    assert!(place.read("back") == vec![5; 100_000], "the file differs");
+    // It takes files again.
+    place.ashlar(["put", "back", "disk.img:/again"]).ok();
+    assert_eq!(place.ashlar(["fsck", "-n", "disk.img"]).ok(), "disk.img: clean\n");
+}
+
+#[test]
+fn damage_that_needs_guessing_is_left_and_the_exit_code_says_so() {
+    let place = filled();
+    damage(&place, "inodes");
+    for _ in 0..2 {
+        let ran = place.ashlar(["fsck", "-y", "disk.img"]);
+        assert_eq!(ran.code, Some(4), "{ran:?}");
+    }
+}
+
+#[test]
+fn image_that_is_being_closed_is_waited_for() {
+    let place = filled();
+    let hold = |time| {
+        let image = std::fs::File::open(place.path("disk.img")).unwrap();
+        image.lock().unwrap();
+        std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(time));
+            drop(image);
+        })
+    };
+    let held = hold(2500);
+    let ran = place.ashlar(["fsck", "disk.img"]);
+    assert!(ran.stderr.contains("waiting for another program"), "{ran:?}");
+    assert_eq!(ran.ok(), "disk.img: clean\n");
+    held.join().unwrap();
+    let held = hold(1500);
+    assert_eq!(place.ashlar(["ls", "disk.img:/"]).ok(), "a\n");
+    held.join().unwrap();
+    // Not for ever.
+    let held = hold(12_000);
+    place.ashlar(["fsck", "disk.img"]).fails(8, &["open in another program"]);
+    held.join().unwrap();
+}
+
+#[test]
 fn what_is_no_volume_cannot_be_checked() {
     let place = Place::new();
     place.write("file", vec![1; 1 << 20]);

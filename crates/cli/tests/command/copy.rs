@@ -98,6 +98,26 @@ fn extended_attributes_come_along() {
 }
 
 #[test]
+fn extended_attributes_of_links_come_along() {
+    let place = Place::with_volume();
+    fs::create_dir(place.path("tree")).unwrap();
+    symlink("nowhere", place.path("tree/link")).unwrap();
+    let none = rustix::fs::XattrFlags::empty();
+    // `user.` is not for links, and `trusted.` is for root.
+    let set = rustix::fs::lsetxattr(place.path("tree/link"), "trusted.colour", b"red", none);
+    if set.is_err() {
+        eprintln!("left out: extended attributes of links need root and a file system with them");
+        return;
+    }
+    place.ashlar(["put", "-a", "tree", "disk.img:/"]).ok();
+    place.ashlar(["fsck", "disk.img"]).ok();
+    place.ashlar(["get", "-a", "disk.img:/tree", "back"]).ok();
+    let mut value = [0; 10];
+    let length = rustix::fs::lgetxattr(place.path("back/link"), "trusted.colour", &mut value[..]);
+    assert_eq!(&value[..length.unwrap()], b"red");
+}
+
+#[test]
 fn copy_without_attributes_works_like_cp() {
     let place = Place::with_volume();
     tree(&place);

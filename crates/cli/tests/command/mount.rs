@@ -136,6 +136,29 @@ fn busy_mount_stays() {
     place.ashlar(["umount", "mnt"]).ok();
 }
 
+/// umount(8) returns before the server has closed the image; nobody should have to know.
+#[test]
+fn image_can_be_used_at_once_after_plain_umount() {
+    let Some(mounting) = Mounting::new() else { return };
+    let place = &mounting.place;
+    for round in 0..3 {
+        place.ashlar(["mount", "disk.img", "mnt"]).ok();
+        fs::write(place.path("mnt/file"), vec![round; 20 << 20]).unwrap();
+        for name in 0..2000 {
+            fs::write(place.path(format!("mnt/{round}-{name}")), "x").unwrap();
+        }
+        assert!(place.command("umount").arg("mnt").status().unwrap().success());
+        match round {
+            0 => assert_eq!(place.ashlar(["fsck", "disk.img"]).ok(), "disk.img: clean\n"),
+            1 => assert!(place.ashlar(["ls", "disk.img:/"]).ok().contains("1-1999")),
+            _ => {}
+        }
+    }
+    place.ashlar(["mount", "disk.img", "mnt"]).ok();
+    assert!(fs::read(place.path("mnt/file")).unwrap() == vec![2; 20 << 20]);
+    place.ashlar(["umount", "mnt"]).ok();
+}
+
 #[test]
 fn helper_speaks_to_mount() {
     let Some(mounting) = Mounting::new() else { return };
