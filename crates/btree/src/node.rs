@@ -13,12 +13,22 @@ use crate::Result;
 use crate::home::{Gauge, HomeCell};
 use crate::page::{CAPACITY, Cut, Page, Side};
 use ashlar_format::key::TreeId;
-use ashlar_format::node::{Expected, NodePointer, NodeRef};
+use ashlar_format::node::{Expected, NodePointer, NodeRef, SLOT_BYTES};
 use ashlar_format::{Corruption, NODE_SIZE};
 use std::sync::Arc;
 
 /// Below this many bytes of cells a node is merged with a neighbour, if both fit in one.
 const UNDERFLOW: usize = CAPACITY / 4;
+
+/// When a leaf that loses an entry should be merged with a neighbour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Merge {
+    /// It has none: a root.
+    Never,
+    /// When it falls below [`UNDERFLOW`], and each time it has halved since: a leaf between full
+    /// ones would try in vain with each entry otherwise.
+    WhenHalved,
+}
 
 /// A node in memory.
 #[derive(Debug)]
@@ -222,6 +232,23 @@ impl Node {
             self.page.remove(index);
         }
         found.is_ok()
+    }
+
+    /// As [`Self::delete`], unless the leaf would be empty, or `merge` says that a merge should be
+    /// tried: then `None`, and nothing is changed.
+    pub(crate) fn delete_unless_sparse(&mut self, key: &[u8], merge: Merge) -> Option<bool> {
+        let Ok(index) = self.page.search(key) else { return Some(false) };
+        let before = self.page.used();
+        let after = before - self.page.view().cell_bytes(index) - SLOT_BYTES;
+        let sparse = match merge {
+            Merge::Never => false,
+            Merge::WhenHalved => after < UNDERFLOW.min(1 << before.max(1).ilog2()),
+        };
+        if after == 0 || sparse {
+            return None;
+        }
+        self.page.remove(index);
+        Some(true)
     }
 
     /// Adds the right half of the split child at `index`.

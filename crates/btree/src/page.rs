@@ -120,31 +120,39 @@ impl Page {
         let (mut low, mut high) = (0, self.count());
         while low < high {
             let middle = usize::midpoint(low, high);
-            let order = match self.head(middle).cmp(&wanted) {
-                Ordering::Equal => self.key(middle).cmp(key),
-                unequal => unequal,
-            };
-            match order {
-                Ordering::Less => low = middle + 1,
-                Ordering::Greater => high = middle,
-                Ordering::Equal => return Ok(middle),
+            let found = self.head(middle);
+            if found < wanted {
+                low = middle + 1;
+            } else if found > wanted {
+                high = middle;
+            } else {
+                match self.key(middle).cmp(key) {
+                    Ordering::Less => low = middle + 1,
+                    Ordering::Greater => high = middle,
+                    Ordering::Equal => return Ok(middle),
+                }
             }
         }
         Err(low)
     }
 
+    /// First bytes of the key of cell `index`, as [`head`] has them.
     #[inline]
-    fn head(&self, index: usize) -> u128 {
+    fn head(&self, index: usize) -> Head {
         let at = self.view().slot(index);
         let Some(cell) = self.bytes[at..].first_chunk::<{ CELL_HEADER_BYTES + HEAD_BYTES }>()
         else {
             return head(self.key(index));
         };
         let length = u32::from(u16::from_le_bytes([cell[0], cell[1]]));
-        let mut bytes = [0; HEAD_BYTES];
-        bytes.copy_from_slice(&cell[CELL_HEADER_BYTES..]);
+        let [_, _, _, _, bytes @ ..] = *cell;
+        let (first, second) = halves(bytes);
         // What stands behind a shorter key is its value.
-        u128::from_be_bytes(bytes) & !u128::MAX.checked_shr(8 * length).unwrap_or(0)
+        match length {
+            16.. => (first, second),
+            8..16 => (first, second & !(u64::MAX >> (8 * (length - 8)))),
+            _ => (first & !(u64::MAX >> (8 * length)), 0),
+        }
     }
 
     /// Inserts a cell at `index`; false, and nothing changed, when there is no room.
@@ -357,16 +365,24 @@ pub(crate) fn zeroed() -> Box<[u8; NODE_SIZE]> {
     bytes.try_into().unwrap_or_else(|_| unreachable!("the length is NODE_SIZE"))
 }
 
-/// First bytes of a key as a number that sorts as they do; a shorter key counts as followed by
-/// zeros, so equal numbers say nothing yet.
+/// First bytes of a key as two numbers: compared one after the other they sort as the bytes do.
+type Head = (u64, u64);
+
+/// First bytes of a key. A shorter key counts as followed by zeros, so equal heads say nothing yet.
 #[inline]
-fn head(key: &[u8]) -> u128 {
+fn head(key: &[u8]) -> Head {
     if let Some(bytes) = key.first_chunk::<HEAD_BYTES>() {
-        return u128::from_be_bytes(*bytes);
+        return halves(*bytes);
     }
     let mut bytes = [0; HEAD_BYTES];
     bytes[..key.len()].copy_from_slice(key);
-    u128::from_be_bytes(bytes)
+    halves(bytes)
+}
+
+#[inline]
+fn halves(bytes: [u8; HEAD_BYTES]) -> Head {
+    let number = u128::from_be_bytes(bytes);
+    ((number >> 64) as u64, number as u64)
 }
 
 fn cells_overlap(view: NodeRef<'_>) -> bool {

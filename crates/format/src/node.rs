@@ -246,18 +246,21 @@ impl<'a> NodeRef<'a> {
     }
 
     /// Cells.
+    #[inline]
     #[must_use]
     pub fn count(&self) -> usize {
         usize::from(u16::from_le_bytes([self.bytes[42], self.bytes[43]]))
     }
 
     /// Level, 0 for a leaf.
+    #[inline]
     #[must_use]
     pub fn level(&self) -> u8 {
         self.bytes[41]
     }
 
     /// Offset of the lowest cell.
+    #[inline]
     #[must_use]
     pub fn heap(&self) -> usize {
         usize::from(u16::from_le_bytes([self.bytes[44], self.bytes[45]]))
@@ -270,6 +273,7 @@ impl<'a> NodeRef<'a> {
     }
 
     /// Offset of cell `index`.
+    #[inline]
     #[must_use]
     pub fn slot(&self, index: usize) -> usize {
         let at = HEADER_BYTES + index * SLOT_BYTES;
@@ -277,6 +281,7 @@ impl<'a> NodeRef<'a> {
     }
 
     /// Key of cell `index`.
+    #[inline]
     #[must_use]
     pub fn key(&self, index: usize) -> &'a [u8] {
         let at = self.slot(index);
@@ -285,6 +290,7 @@ impl<'a> NodeRef<'a> {
     }
 
     /// Value of cell `index`.
+    #[inline]
     #[must_use]
     pub fn value(&self, index: usize) -> &'a [u8] {
         let at = self.slot(index);

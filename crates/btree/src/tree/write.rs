@@ -6,7 +6,7 @@
 use super::Root;
 use super::own::Owner;
 use super::read::{Child, Reader};
-use crate::node::{Bounds, Node, Split};
+use crate::node::{Bounds, Merge, Node, Split};
 use crate::{Error, Result};
 use ashlar_format::Corruption;
 use ashlar_format::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
@@ -70,6 +70,12 @@ impl Writer<'_> {
 
     /// Removes the entry of `key`; true when there was one.
     pub(super) fn delete(&mut self, root: &mut Root, key: &[u8]) -> Result<bool> {
+        if let Root::Held(top) = root
+            && let Some(deleted) = delete_in_place(top, key, Merge::Never)
+        {
+            self.shrink(root);
+            return Ok(deleted);
+        }
         // Looked up first: what is not there must not make nodes dirty.
         let mut present = false;
         self.reader.find(root, key, &mut |_| present = true)?;
@@ -190,4 +196,16 @@ impl Writer<'_> {
     fn refuse(&self, problem: String) -> Error {
         Corruption::new(self.reader.id.node_structure(), 0, problem).into()
     }
+}
+
+/// Deletes along a path that the writer owns and that is dirty already, which it is while many
+/// entries go: then one descent does, and an absent entry changes nothing. `None`, and nothing
+/// changed, when the path is not like that, or the leaf would be empty or should be merged.
+fn delete_in_place(slot: &mut Arc<Node>, key: &[u8], merge: Merge) -> Option<bool> {
+    let node = Arc::get_mut(slot).filter(|node| !node.home_cell().is_set())?;
+    if node.level() == 0 {
+        return node.delete_unless_sparse(key, merge);
+    }
+    let index = node.child_index(key);
+    delete_in_place(node.held_mut(index)?, key, Merge::WhenHalved)
 }
