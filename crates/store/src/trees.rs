@@ -152,19 +152,15 @@ impl FreeTree<'_> {
     }
 
     fn extent_at_or_before(&self, block: u64) -> Result<Option<(u64, u64)>> {
-        let Some((key, value)) = self.tree.floor(self.nodes, &key::free(block))? else {
-            return Ok(None);
-        };
-        match key::decode_free(&key)? {
-            FreeKey::Group(_) => Ok(None),
-            FreeKey::Extent(start) => {
-                let length = key::decode_free_value(&value)?;
-                if length == 0 || start.checked_add(length).is_none() {
-                    return Err(Self::bad(start, format!("free extent of {length} blocks")).into());
-                }
-                Ok(Some((start, length)))
+        let found = self.tree.floor_with(self.nodes, &key::free(block), |key, value| {
+            let FreeKey::Extent(start) = key::decode_free(key)? else { return Ok(None) };
+            let length = key::decode_free_value(value)?;
+            if length == 0 || start.checked_add(length).is_none() {
+                return Err(Self::bad(start, format!("free extent of {length} blocks")));
             }
-        }
+            Ok(Some((start, length)))
+        })?;
+        Ok(found.unwrap_or(Ok(None))?)
     }
 
     fn change_group_count(
@@ -174,10 +170,8 @@ impl FreeTree<'_> {
     ) -> Result<()> {
         let group = u32::try_from(self.geometry.group_of(block)).unwrap_or(u32::MAX);
         let key = key::group(group);
-        let free = match self.tree.get(self.nodes, &key)? {
-            Some(value) => key::decode_free_value(&value)?,
-            None => 0,
-        };
+        let free =
+            self.tree.get_with(self.nodes, &key, key::decode_free_value)?.unwrap_or(Ok(0))?;
         let free = change(free)
             .ok_or_else(|| Self::bad(block, format!("group {group} counts {free} free blocks")))?;
         self.tree.put(self.nodes, self.obsolete, &key, &free.to_le_bytes())?;
