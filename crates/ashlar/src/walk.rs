@@ -146,10 +146,9 @@ impl<'v, 'p> Walk<'v, 'p> {
             if self.path[name.end..].iter().all(|byte| *byte == b'/') {
                 return Ok(Some(name));
             }
-            let attr = self.lookup(&name)?;
-            match attr.kind {
-                FileKind::Directory => self.dir = attr.ino,
-                FileKind::Symlink => self.follow(attr.ino, &name)?,
+            match self.volume.lookup_kind(self.dir, &self.path[name.clone()])? {
+                (ino, FileKind::Directory) => self.dir = ino,
+                (ino, FileKind::Symlink) => self.follow(ino, &name)?,
                 _ => return Err(errno::ENOTDIR.into()),
             }
         }

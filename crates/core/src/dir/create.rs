@@ -91,6 +91,7 @@ impl Volume {
         self.commit(txn, &[&parent, &inode])?;
         drop(state);
         self.inodes.insert_new(&inode);
+        self.names.made(&key.name(dir), entry);
         let attr = inode.attr(&*inode.state()?);
         self.sync_names(&[&parent])?;
         Ok(attr)

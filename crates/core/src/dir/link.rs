@@ -62,6 +62,7 @@ impl Volume {
             txn.delete(TreeId::Orphans, &key::inode(ino.0));
         }
         self.commit(txn, &[&parent, &inode])?;
+        self.names.made(&key.name(new_dir), entry);
         if was_unnamed {
             self.orphans.remove(ino);
         }

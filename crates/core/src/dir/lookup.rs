@@ -1,10 +1,12 @@
 //! Finding a name.
 
+use crate::dir::cache::Cached;
 use crate::dir::check_wanted;
 use crate::error::{ErrorKind, Result};
 use crate::inode::attr_of;
 use crate::types::{Attr, FileKind, Ino};
 use crate::volume::Volume;
+use ashlar_format::name::NameRecord;
 
 impl Volume {
     /// Attributes of what `name` in directory `dir` refers to; "." and ".." work, too.
@@ -21,18 +23,8 @@ impl Volume {
         if name == b"." || name == b".." {
             return self.lookup_dots(dir, name);
         }
-        check_wanted(name).map_err(|error| error.at(dir).named(name))?;
-        let key = self.name_key(dir, name);
         for _ in 0..LOOKUP_ROUNDS_MAX {
-            let found = match self.find_name(dir, &key) {
-                Ok(found) => found,
-                Err(error) if error.kind == ErrorKind::NotFound => {
-                    // Only now is it worth asking what `dir` is.
-                    self.check_directory(dir)?;
-                    return Err(error.named(name));
-                }
-                Err(error) => return Err(error),
-            };
+            let found = self.find_entry(dir, name)?;
             match self.getattr(Ino(found.ino)) {
                 // The name was removed, or replaced, in between: look again.
                 Err(error) if error.kind == ErrorKind::Stale => {}
@@ -42,6 +34,43 @@ impl Volume {
         // The name stays and its inode is not there.
         let problem = format!("a name in directory {dir} refers to an inode that does not exist");
         Err(ashlar_format::Corruption::new("name record", 0, problem).into())
+    }
+
+    /// What is enough to go on from `name` in directory `dir`, on the way along a path: number and
+    /// kind. Cheaper than [`Volume::lookup`], since the inode is not asked.
+    ///
+    /// # Errors
+    /// As [`Volume::lookup`].
+    pub fn lookup_kind(&self, dir: Ino, name: &[u8]) -> Result<(Ino, FileKind)> {
+        let found = || {
+            self.check_open()?;
+            if name == b"." || name == b".." {
+                let attr = self.lookup_dots(dir, name)?;
+                return Ok((attr.ino, attr.kind));
+            }
+            let found = self.find_entry(dir, name)?;
+            Ok((Ino(found.ino), found.kind))
+        };
+        found().map_err(|error: crate::Error| error.in_op("lookup").at(dir))
+    }
+
+    /// What the directory says of a name other than "." and "..".
+    fn find_entry(&self, dir: Ino, name: &[u8]) -> Result<NameRecord> {
+        let wanted = self.name(dir, name);
+        let ticket = match self.names.get(&wanted) {
+            Cached::Known(record) => return Ok(record),
+            Cached::Unknown(ticket) => ticket,
+        };
+        // A name that is known is a good one: only now.
+        check_wanted(name).map_err(|error| error.at(dir).named(name))?;
+        self.read_name(&wanted, ticket).or_else(|error| {
+            if error.kind == ErrorKind::NotFound {
+                // Only now is it worth asking what `dir` is.
+                self.check_directory(dir)?;
+                return Err(error.named(name));
+            }
+            Err(error)
+        })
     }
 
     fn lookup_dots(&self, dir: Ino, name: &[u8]) -> Result<Attr> {

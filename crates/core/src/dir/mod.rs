@@ -11,8 +11,10 @@
 //!   this by accident or by choice.
 //!
 //! Locking: names change under the directory's inode lock, exclusively; lookups take no lock, since
-//! a name and its inode change in one transaction.
+//! a name and its inode change in one transaction. Whoever changes a name tells the name cache
+//! before the commit: `cache.rs`.
 
+pub(crate) mod cache;
 mod create;
 mod link;
 mod lookup;
@@ -20,6 +22,7 @@ mod readdir;
 mod rename;
 mod unlink;
 
+use crate::dir::cache::{Cached, Name, Ticket};
 use crate::error::{ErrorKind, Result};
 use crate::inode::{Inode, State};
 use crate::types::{FileKind, Ino, InodeFlags};
@@ -37,15 +40,21 @@ const EQUAL_HASHES_MAX: usize = 1 << NAME_HASH_SPARE_BITS;
 pub(crate) struct NameKey {
     bytes: [u8; 16 + NAME_BYTES_MAX],
     length: usize,
+    hash: u64,
 }
 
 impl NameKey {
     /// The name has at most [`NAME_BYTES_MAX`] bytes.
-    fn new(dir: Ino, hash: u64, name: &[u8]) -> Self {
+    fn new(name: &Name<'_>) -> Self {
         let mut bytes = [0; 16 + NAME_BYTES_MAX];
-        bytes[..16].copy_from_slice(&key::name_prefix(dir.0, hash));
-        bytes[16..16 + name.len()].copy_from_slice(name);
-        Self { bytes, length: 16 + name.len() }
+        bytes[..16].copy_from_slice(&key::name_prefix(name.dir.0, name.hash));
+        bytes[16..16 + name.bytes.len()].copy_from_slice(name.bytes);
+        Self { bytes, length: 16 + name.bytes.len(), hash: name.hash }
+    }
+
+    /// The name that this is the key of, in `dir`.
+    fn name(&self, dir: Ino) -> Name<'_> {
+        Name { dir, hash: self.hash, bytes: &self[16..] }
     }
 }
 
@@ -93,17 +102,36 @@ fn is_dots(name: &[u8]) -> bool {
 
 impl Volume {
     pub(crate) fn name_key(&self, dir: Ino, name: &[u8]) -> NameKey {
-        NameKey::new(dir, name_hash(self.store.hash_seed(), name), name)
+        NameKey::new(&self.name(dir, name))
     }
 
-    /// What a name refers to.
+    fn name<'a>(&self, dir: Ino, bytes: &'a [u8]) -> Name<'a> {
+        Name { dir, hash: name_hash(self.store.hash_seed(), bytes), bytes }
+    }
+
+    /// What a name refers to; it has at most [`NAME_BYTES_MAX`] bytes.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`]; what reading the tree returns.
-    fn find_name(&self, dir: Ino, key: &NameKey) -> Result<NameRecord> {
-        match self.store.get_with(TreeId::Names, key, NameRecord::decode)? {
-            Some(record) => Ok(record?),
-            None => Err(crate::Error::from(ErrorKind::NotFound).at(dir)),
+    fn find_name(&self, name: &Name<'_>) -> Result<NameRecord> {
+        match self.names.get(name) {
+            Cached::Known(record) => Ok(record),
+            Cached::Unknown(ticket) => self.read_name(name, ticket),
+        }
+    }
+
+    /// What a name that is not in the name cache refers to.
+    ///
+    /// # Errors
+    /// As [`Self::find_name`].
+    fn read_name(&self, name: &Name<'_>, ticket: Ticket) -> Result<NameRecord> {
+        match self.store.get_with(TreeId::Names, &NameKey::new(name), NameRecord::decode)? {
+            Some(record) => {
+                let record = record?;
+                self.names.remember(name, ticket, record);
+                Ok(record)
+            }
+            None => Err(crate::Error::from(ErrorKind::NotFound).at(name.dir)),
         }
     }
 

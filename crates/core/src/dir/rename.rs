@@ -141,8 +141,8 @@ impl Volume {
         (new_dir, new_key): (&Arc<Inode>, &NameKey),
         flags: RenameFlags,
     ) -> Result<()> {
-        let from = self.find_name(old_dir.ino, old_key)?;
-        let to = match self.find_name(new_dir.ino, new_key) {
+        let from = self.find_name(&old_key.name(old_dir.ino))?;
+        let to = match self.find_name(&new_key.name(new_dir.ino)) {
             Ok(found) => Some(found),
             Err(error) if error.kind == ErrorKind::NotFound => None,
             Err(error) => return Err(error),
@@ -231,7 +231,7 @@ impl Volume {
         log_moved(&mut txn, step, &mut states, now);
         let inodes = [Some(step.old_dir), Some(step.new_dir), Some(step.source), step.target];
         let inodes: Vec<&Inode> = inodes.into_iter().flatten().map(|inode| &**inode).collect();
-        self.commit(txn, &inodes)?;
+        self.commit_names(txn, step, &inodes)?;
         let state = states.target.take();
         drop(states);
         match (step.target, rest, state) {
@@ -264,7 +264,18 @@ impl Volume {
             state.log(target.ino, &mut txn);
         }
         log_moved(&mut txn, step, &mut states, now);
-        self.commit(txn, &[step.old_dir, step.new_dir, step.source, target])
+        self.commit_names(txn, step, &[step.old_dir, step.new_dir, step.source, target])
+    }
+
+    /// Commits, and keeps the name cache true to both names.
+    fn commit_names(&self, txn: Txn<'_>, step: &Move<'_>, inodes: &[&Inode]) -> Result<()> {
+        let new_name = step.new_key.name(step.new_dir.ino);
+        let _old = self.names.change(&step.old_key.name(step.old_dir.ino));
+        let _new = self.names.change(&new_name);
+        self.commit(txn, inodes)?;
+        let record = NameRecord { ino: step.source.ino.0, kind: step.source.kind };
+        self.names.made(&new_name, record);
+        Ok(())
     }
 
     /// Leaves a whiteout under the old name.

@@ -51,7 +51,7 @@ impl Volume {
         let parent = self.directory(dir)?;
         let key = self.name_key(dir, name);
         let _parent_lock = parent.lock.write();
-        let found = self.find_name(dir, &key)?;
+        let found = self.find_name(&key.name(dir))?;
         match (wanted, is_dir(found.kind)) {
             (Kind::File, true) => return Err(ErrorKind::IsDirectory.into()),
             (Kind::Directory, false) => return Err(ErrorKind::NotDirectory.into()),
@@ -94,8 +94,9 @@ impl Volume {
         parent_state.touch_content(now);
         parent_state.log(parent.ino, &mut txn);
         let rest = self.drop_link(&mut txn, inode, &mut state, now)?;
+        let change = self.names.change(&key.name(parent.ino));
         self.commit(txn, &[parent, inode])?;
-        drop(parent_state);
+        drop((change, parent_state));
         match rest {
             Rest::Nothing => self.after_removal(inode, state, map),
             Rest::Held | Rest::Huge => self.orphans.lose_name(inode.ino),

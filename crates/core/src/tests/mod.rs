@@ -5,6 +5,7 @@ mod attributes;
 mod concurrency;
 mod data;
 mod faults;
+mod name_cache;
 mod names;
 mod orphans;
 mod random;

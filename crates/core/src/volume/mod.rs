@@ -25,6 +25,7 @@ mod statfs;
 
 use crate::atomic::Uncommitted;
 use crate::clock::{Clock, Timestamp};
+use crate::dir::cache::NameCache;
 use crate::error::{ErrorKind, Result};
 use crate::inode::Inode;
 use crate::inode::cache::InodeCache;
@@ -54,6 +55,7 @@ pub struct Volume {
     pub(crate) atime: Atime,
     pub(crate) kernel_cache: bool,
     pub(crate) inodes: InodeCache,
+    pub(crate) names: NameCache,
     pub(crate) references: References,
     pub(crate) orphans: Orphans,
     /// Held by renames between directories: the tree of directories changes by one at a time.

@@ -1,6 +1,7 @@
 //! Mount and unmount.
 
 use crate::atomic::Uncommitted;
+use crate::dir::cache::NameCache;
 use crate::error::{ErrorKind, Result};
 use crate::inode::cache::InodeCache;
 use crate::inode::orphan::{Orphans, References};
@@ -41,6 +42,7 @@ impl Volume {
             atime: options.atime,
             kernel_cache: options.kernel_cache,
             inodes: InodeCache::new(),
+            names: NameCache::new(),
             references: References::new(),
             orphans: Orphans::default(),
             rename_lock: Mutex::new(()),
