@@ -28,6 +28,7 @@ use crate::volume::Volume;
 use ashlar_format::key::{self, TreeId};
 use ashlar_format::limits::EXTENT_BLOCKS_MAX;
 use ashlar_store::Txn;
+use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -46,7 +47,7 @@ pub(crate) struct MapEdit<'a> {
     ino: Ino,
     /// By start; `None`: deleted.
     changes: BTreeMap<u64, Option<Extent>>,
-    freed: Vec<(u64, u64)>,
+    freed: SmallVec<[(u64, u64); 4]>,
     blocks_added: u64,
     blocks_removed: u64,
 }
@@ -64,7 +65,7 @@ impl<'a> MapEdit<'a> {
             volume,
             ino,
             changes: BTreeMap::new(),
-            freed: Vec::new(),
+            freed: SmallVec::new(),
             blocks_added: 0,
             blocks_removed: 0,
         })
@@ -167,6 +168,9 @@ impl<'a> MapEdit<'a> {
         for _ in 0..pieces_max {
             let Some(extent) = last(self)? else { return Ok(true) };
             self.cut_out(&extent, &extent.cut(&range), blocks);
+            if extent.start <= range.start {
+                return Ok(true);
+            }
         }
         Ok(last(self)?.is_none())
     }

@@ -261,10 +261,13 @@ impl Volume {
         Ok(found.unwrap_or(false))
     }
 
-    /// Puts the end of an inode into a transaction.
+    /// Puts the end of an inode into a transaction. Inode lock held exclusively.
     pub(crate) fn finish_removal(&self, txn: &mut Txn<'_>, inode: &Inode, state: &mut State) {
         txn.delete(TreeId::Inodes, &key::inode(inode.ino.0));
-        txn.delete(TreeId::Orphans, &key::inode(inode.ino.0));
+        // Nobody else enters this inode there meanwhile.
+        if self.store.entry_count(TreeId::Orphans) > 0 {
+            txn.delete(TreeId::Orphans, &key::inode(inode.ino.0));
+        }
         state.record.nlink = 0;
     }
 
