@@ -5,6 +5,7 @@
 
 use crate::error::Result;
 use crate::extent::{Granted, MapState};
+use ashlar_format::limits::BLOCK_BYTES;
 use ashlar_store::Store;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -97,6 +98,13 @@ impl MapState {
         let promised = self.promised.next_start(block).unwrap_or(u64::MAX);
         let granted = self.granted.iter().map(|g| g.start).filter(|start| *start > block).min();
         promised.min(granted.unwrap_or(u64::MAX))
+    }
+
+    /// `size`, or where the first grant starts if that is earlier: up to there, nothing is on its
+    /// way to the device.
+    pub(crate) fn settled_up_to(&self, size: u64) -> u64 {
+        let first = self.granted.iter().map(|granted| granted.start).min();
+        first.map_or(size, |first| size.min(first * BLOCK_BYTES))
     }
 
     /// Promises blocks from `range.start` on, at most the range, at least one; returns the range.

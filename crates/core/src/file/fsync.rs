@@ -102,7 +102,11 @@ impl Volume {
             self.log_inode(inode, None, wanted)?;
             return staged;
         }
-        let size = inode.size();
+        let size = match mode {
+            // Nobody asked for it now: the disk size waits for direct writes under way below it.
+            WritebackMode::Background => data.map.lock().settled_up_to(inode.size()),
+            _ => inode.size(),
+        };
         let written = if file.belongs_inline(size) {
             self.write_inline(&file, size)
         } else if data.cache.is_dirty() || data.cache.writeback_bytes() > 0 {

@@ -5,14 +5,18 @@
 //! | by default | into the cache |
 //! | whole blocks through a direct handle | to the device |
 //! | whole blocks, 64 KiB and more, of a caller with its own cache | to the device |
-//! | whole blocks that are written already, either of these | to the device, beside other such |
+//! | whole blocks that are written already, or holes, either of these | to the device, side by side |
 //!
 //! What direct writing cannot do goes through the cache, the rest of a block at the end for example.
+//!
+//! Writes side by side hold the inode lock shared. One that meets blocks which another has on their
+//! way is told so by the map (they are granted), and goes the exclusive way, which waits.
 //!
 //! Growing over an end that is not on a block border, with a gap: the rest of that block is zeroed
 //! first, and no writeback comes between that and the new size (invariant I4 of `inode/mod.rs`).
 
 use crate::error::{ErrorKind, Result};
+use crate::extent::Found;
 use crate::file::File;
 use crate::inode::Unlogged;
 use crate::inode::attr::without_set_ids;
@@ -20,6 +24,7 @@ use crate::mapping::{DirectWriteOps, FileRef, ReadOps, WriteOps, ZeroOps};
 use crate::types::{InodeFlags, WriteFlags};
 use crate::volume::Volume;
 use ashlar_format::limits::{BLOCK_BYTES, FILE_BYTES_MAX, INLINE_BYTES_MAX};
+use std::ops::Range;
 
 /// Writes of a caller with its own cache bypass ours from this size on.
 const DIRECT_BYTES_MIN: usize = 64 << 10;
@@ -32,6 +37,13 @@ struct Request<'a> {
     flags: WriteFlags,
     append: bool,
     direct: bool,
+}
+
+impl Request<'_> {
+    /// What is left of it after its first `done` bytes.
+    fn behind(self, done: usize) -> Self {
+        Self { offset: self.offset + done as u64, bytes: &self.bytes[done..], ..self }
+    }
 }
 
 impl File {
@@ -71,11 +83,15 @@ impl File {
         let direct = direct && !atomic;
         let request = Request { offset, bytes, flags, append, direct };
         let file = self.file();
-        let beside_others = if direct && !append { self.overwrite(&file, &request)? } else { None };
-        let written = match beside_others {
-            Some(written) => written,
-            None => self.write_exclusively(&file, &request)?,
-        };
+        let mut written = if direct && !append { self.write_beside(&file, &request)? } else { 0 };
+        if written < bytes.len() {
+            match self.write_exclusively(&file, &request.behind(written)) {
+                Ok(more) => written += more,
+                Err(error) if written == 0 => return Err(error),
+                // What is written is written; the next call meets the error again.
+                Err(_) => {}
+            }
+        }
         self.volume.note_dirty(&self.inode);
         if atomic {
             self.volume.note_uncommitted(&self.inode);
@@ -95,25 +111,42 @@ impl File {
         Ok(())
     }
 
-    /// Overwrites blocks that are written already, past the cache and beside others who do; `None`
-    /// when they are not, or not all.
-    fn overwrite(&self, file: &FileRef<'_>, request: &Request<'_>) -> Result<Option<usize>> {
+    /// Writes whole blocks past the cache and beside others who do, where they are written already
+    /// or holes; returns how many bytes, 0 where that cannot be.
+    fn write_beside(&self, file: &FileRef<'_>, request: &Request<'_>) -> Result<usize> {
         let &Request { offset, bytes, flags, .. } = request;
         let end = offset.saturating_add(bytes.len() as u64);
         if !offset.is_multiple_of(BLOCK_BYTES) || !end.is_multiple_of(BLOCK_BYTES) {
-            return Ok(None);
+            return Ok(0);
         }
         let _lock = self.inode.lock.read();
-        if end > self.inode.size() || file.data.cache.is_dirty() || !is_written(file, offset, end)?
-        {
-            return Ok(None);
+        if !self.can_be_beside(file, offset, end)? {
+            return Ok(0);
         }
-        self.begin_write(flags, false)?;
+        self.begin_write(flags, offset >= self.inode.size())?;
         match iomap::direct_write(&DirectWriteOps::new(*file, end), file, offset, bytes) {
-            Ok(done) => Ok(Some(done.written)),
-            Err(error) if error.needs_buffered() => Ok(None),
+            Ok(done) => Ok(done.written),
+            Err(error) if error.needs_buffered() => Ok(0),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether a write of whole blocks needs nothing that another could disturb. Inode lock held.
+    fn can_be_beside(&self, file: &FileRef<'_>, offset: u64, end: u64) -> Result<bool> {
+        let cache = &file.data.cache;
+        if cache.is_dirty() || cache.writeback_bytes() > 0 {
+            return Ok(false);
+        }
+        let found = look(file, offset / BLOCK_BYTES..end / BLOCK_BYTES)?;
+        if found == Blocks::Written && end <= self.inode.size() {
+            return Ok(true);
+        }
+        let state = self.inode.any_state();
+        // I4 asks for nothing while no end lies inside a block.
+        let ends = [self.inode.size(), state.record.size];
+        let whole = ends.iter().all(|end| end.is_multiple_of(BLOCK_BYTES));
+        let fits = state.record.inline.is_none() && end <= FILE_BYTES_MAX;
+        Ok(found != Blocks::SomeUnwritten && whole && fits)
     }
 
     fn write_exclusively(&self, file: &FileRef<'_>, request: &Request<'_>) -> Result<usize> {
@@ -209,16 +242,29 @@ impl File {
     }
 }
 
-/// Whether all blocks of the range are written extents of the file.
-fn is_written(file: &FileRef<'_>, offset: u64, end: u64) -> Result<bool> {
-    let mut block = offset / BLOCK_BYTES;
-    while block < end / BLOCK_BYTES {
-        match file.extent_of(block)? {
-            Some(extent) if !extent.is_unwritten() => block = extent.end(),
-            _ => return Ok(false),
-        }
+/// What there is in a range.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Blocks {
+    Written,
+    SomeHoles,
+    /// Two who convert the same unwritten block would be in each other's way.
+    SomeUnwritten,
+}
+
+fn look(file: &FileRef<'_>, blocks: Range<u64>) -> Result<Blocks> {
+    let mut found = Blocks::Written;
+    let mut block = blocks.start;
+    while block < blocks.end {
+        block = match file.found_at(block)? {
+            Found::Extent(extent) if extent.is_unwritten() => return Ok(Blocks::SomeUnwritten),
+            Found::Extent(extent) => extent.end(),
+            Found::Hole { end } => {
+                found = Blocks::SomeHoles;
+                end
+            }
+        };
     }
-    Ok(true)
+    Ok(found)
 }
 
 impl Volume {

@@ -203,6 +203,12 @@ impl Inode {
         self.size.store(size, Ordering::Release);
     }
 
+    /// Moves the end of a regular file up to `size`, if it is not there yet: direct writes that
+    /// hold the inode lock shared may end in any order.
+    pub(crate) fn grow_to(&self, size: u64) {
+        self.size.fetch_max(size, Ordering::AcqRel);
+    }
+
     /// A record of the log speaks of this inode.
     pub(crate) fn note_lsn(&self, lsn: Lsn) {
         self.lsn.fetch_max(lsn.0, Ordering::AcqRel);

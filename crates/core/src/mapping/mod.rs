@@ -80,13 +80,20 @@ impl<'a> FileRef<'a> {
         mapping.cookie == self.data.map.cookie()
     }
 
+    /// What the tree has at `block`.
+    ///
+    /// # Errors
+    /// What reading the tree returns.
+    pub(crate) fn found_at(&self, block: u64) -> Result<Found> {
+        self.find(&mut self.data.map.lock(), block)
+    }
+
     /// The extent that holds `block`, if the tree has one.
     ///
     /// # Errors
     /// What reading the tree returns.
     pub(crate) fn extent_of(&self, block: u64) -> Result<Option<Extent>> {
-        let mut map = self.data.map.lock();
-        Ok(match self.find(&mut map, block)? {
+        Ok(match self.found_at(block)? {
             Found::Extent(extent) => Some(extent),
             Found::Hole { .. } => None,
         })
@@ -99,7 +106,7 @@ impl Host for FileRef<'_> {
     }
 
     fn set_size(&self, size: u64) {
-        self.inode.set_size(size);
+        self.inode.grow_to(size);
     }
 
     fn block_size(&self) -> u32 {

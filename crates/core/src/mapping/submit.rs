@@ -227,7 +227,9 @@ impl Writer<'_> {
                 state.record.inline = None;
             }
         }
-        let new_size = self.new_disk_size(&state, part, last && whole, end)?;
+        // What other direct writes have on its way before this one keeps the end back.
+        let limit = if self.direct_end.is_some() { map.settled_up_to(end) } else { end };
+        let new_size = self.new_disk_size(&state, part, last && whole, limit)?;
         let grows = new_size > state.record.size;
         state.record.size = new_size;
         let travelling = attach(&mut txn, attached);
@@ -254,7 +256,7 @@ impl Writer<'_> {
         let old = state.record.size;
         let written = part.last().map_or(0, |segment| segment.blocks.end * BLOCK_BYTES);
         let limit = match self.direct_end {
-            Some(direct_end) => written.min(direct_end),
+            Some(direct_end) => written.min(direct_end).min(end),
             None if all => end,
             None => written.min(end),
         };

@@ -17,6 +17,9 @@ use std::ops::Range;
 /// Blocks granted at once: their sums and edits fit well into one transaction.
 pub(super) const GRANT_BLOCKS_MAX: u64 = 4096;
 
+/// Largest gap that a direct write leaves on the device as it leaves it in the file.
+const ROOM_BLOCKS: u64 = 1024;
+
 /// Writes a file's data.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Writer<'a> {
@@ -103,7 +106,14 @@ impl<'a> Writer<'a> {
             None
         };
         let before = granted.chain(committed).max_by_key(|extent| extent.start);
-        Ok(before.map(|extent| extent.block + extent.count))
+        // Direct writes come side by side: one that overtakes leaves room for those before it.
+        let room = match (&before, self.direct_end) {
+            (Some(extent), Some(_)) => {
+                Some(first.saturating_sub(extent.end())).filter(|gap| *gap <= ROOM_BLOCKS)
+            }
+            _ => None,
+        };
+        Ok(before.map(|extent| extent.block + extent.count + room.unwrap_or(0)))
     }
 }
 

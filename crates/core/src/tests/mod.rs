@@ -2,10 +2,10 @@
 
 mod atomic;
 mod attributes;
+mod beside;
 mod concurrency;
 mod data;
 mod faults;
-mod name_cache;
 mod names;
 mod orphans;
 mod random;
