@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 /// Runs a command to its end.
 ///
@@ -35,4 +36,12 @@ pub fn script(folder: &Path, text: &str) -> String {
 #[must_use]
 pub fn soak() -> bool {
     std::env::var_os("ASHLAR_SOAK").is_some()
+}
+
+/// How long a part of a soak may repeat itself (`cargo xtask soak --minutes`); without a bound it
+/// runs to its full count.
+#[must_use]
+pub fn soak_time() -> Duration {
+    let minutes = std::env::var("ASHLAR_SOAK_MINUTES").ok().and_then(|value| value.parse().ok());
+    minutes.map_or(Duration::MAX, |minutes: u64| Duration::from_secs(minutes * 60))
 }

@@ -5,17 +5,35 @@
 //! A failure prints the seed and the last operations; `ASHLAR_SEED=n` plays one seed alone.
 
 use ashlar_tests::mounts::{Ashlar, Xfs};
-use ashlar_tests::programs::soak;
+use ashlar_tests::programs::{soak, soak_time};
 use ashlar_tests::sys::{Arg, Mapping, call};
 use fastrand::Rng;
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// Largest file; a few hundred blocks.
 const SIZE_MAX: u64 = 1 << 20;
 const BLOCK: u64 = 4096;
+
+/// Memory that direct I/O takes.
+struct Aligned {
+    memory: Vec<u8>,
+    length: usize,
+}
+
+impl Aligned {
+    fn new(length: usize) -> Self {
+        Self { memory: vec![0; length + BLOCK as usize], length }
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        let start = self.memory.as_ptr().align_offset(BLOCK as usize);
+        &mut self.memory[start..start + self.length]
+    }
+}
 
 /// A file and what should be in it.
 struct Play<'a> {
@@ -40,8 +58,10 @@ impl<'a> Play<'a> {
     /// One random operation.
     fn step(&mut self) {
         match self.random.u32(..100) {
-            0..30 => self.write(),
-            30..45 => self.read(),
+            0..24 => self.write(),
+            24..30 => self.direct_write(),
+            30..41 => self.read(),
+            41..45 => self.direct_read(),
             45..52 => self.truncate(),
             52..60 => self.mapped_write(),
             60..65 => self.mapped_read(),
@@ -105,6 +125,40 @@ impl<'a> Play<'a> {
         let bytes = self.bytes(length);
         self.file.write_all_at(&bytes, offset).expect("there is space");
         self.store(offset, &bytes);
+    }
+
+    /// A descriptor that goes past the kernel's cache.
+    fn direct(&self) -> File {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).custom_flags(libc::O_DIRECT);
+        options.open(&self.path).expect("it is there")
+    }
+
+    fn direct_write(&mut self) {
+        let (offset, length) = self.range();
+        let offset = offset - offset % BLOCK;
+        let length = length.next_multiple_of(BLOCK).min(SIZE_MAX - offset);
+        if length == 0 {
+            return;
+        }
+        self.note("direct write", offset, length);
+        let bytes = self.bytes(length);
+        let mut memory = Aligned::new(bytes.len());
+        memory.bytes().copy_from_slice(&bytes);
+        self.direct().write_all_at(memory.bytes(), offset).expect("there is space");
+        self.store(offset, &bytes);
+    }
+
+    fn direct_read(&mut self) {
+        let (offset, length) = self.range();
+        let offset = offset - offset % BLOCK;
+        let length = length.next_multiple_of(BLOCK);
+        self.note("direct read", offset, length);
+        let mut memory = Aligned::new(length as usize);
+        let count = self.direct().read_at(memory.bytes(), offset).expect("it can be read");
+        let below = self.size().saturating_sub(offset).min(length);
+        assert_eq!(count as u64, below, "bytes read after {}", self.story());
+        self.expect("direct read", offset, &memory.bytes()[..count]);
     }
 
     fn expect(&self, what: &str, offset: u64, seen: &[u8]) {
@@ -313,8 +367,10 @@ fn seeds(count: u64) -> Vec<u64> {
 }
 
 fn sequences(mount: &Path, count: u64, steps: usize) {
-    for seed in seeds(count) {
-        println!("ASHLAR_SEED={seed}");
+    let steps = if soak() { steps * 10 } else { steps };
+    let start = Instant::now();
+    for seed in seeds(count).into_iter().take_while(|_| start.elapsed() < soak_time()) {
+        println!("ASHLAR_SEED={seed}, {steps} operations");
         let mut random = Rng::with_seed(seed);
         let mut play = Play::new(mount.join(format!("fsx{seed}")), &mut random);
         for _ in 0..steps {
@@ -338,7 +394,8 @@ fn random_operations_leave_the_right_bytes() {
 #[test]
 fn random_operations_survive_remounts() {
     let mut volume = Ashlar::create("fsx-remount");
-    for seed in seeds(3) {
+    let start = Instant::now();
+    for seed in seeds(3).into_iter().take_while(|_| start.elapsed() < soak_time()) {
         println!("ASHLAR_SEED={seed}");
         let mut random = Rng::with_seed(seed);
         let path = volume.path().join("file");

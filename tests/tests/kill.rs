@@ -9,14 +9,14 @@
 //! replay; lost and reordered device writes are the simulator's business (docs/CRASH.md).
 
 use ashlar_tests::mounts::Ashlar;
-use ashlar_tests::programs::soak;
+use ashlar_tests::programs::{soak, soak_time};
 use fastrand::Rng;
 use std::fs::{self, File, OpenOptions};
 use std::io::Result;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const WRITERS: u64 = 3;
 const BLOCK: usize = 4096;
@@ -197,7 +197,8 @@ fn killed_server_loses_nothing_that_was_synced() {
     }
     File::open(volume.path()).and_then(|root| root.sync_all()).expect("the root can be synced");
     let mut promised = vec![Promised::default(); WRITERS as usize];
-    for round in 0..rounds {
+    let start = Instant::now();
+    for round in (0..rounds).take_while(|_| start.elapsed() < soak_time()) {
         let stop = AtomicBool::new(false);
         let life = Duration::from_millis(random.u64(20..600));
         promised = std::thread::scope(|scope| {

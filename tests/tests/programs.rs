@@ -3,7 +3,7 @@
 //! Method: each test runs one program for a few seconds on a fresh mount, lets it check its own
 //! result, then unmounts and runs `ashlar fsck`. `cargo xtask soak` runs larger forms.
 
-use ashlar_tests::mounts::on_ashlar;
+use ashlar_tests::mounts::{Ashlar, on_ashlar};
 use ashlar_tests::programs::{script, soak};
 use std::path::Path;
 
@@ -99,6 +99,57 @@ fn small_crate_builds_and_tests_on_the_mount() {
     });
 }
 
+/// What a developer's machine holds: a toolchain and the sources of other people's crates.
+#[test]
+fn tree_of_many_files_is_equal_after_unmounting() {
+    let mut volume = Ashlar::create_sized("tree", 16 << 30, "");
+    let count = sized(2000, 35_000);
+    let copy = format!(
+        r#"
+        find ${{CARGO_HOME:-$HOME/.cargo}}/registry/src ${{RUSTUP_HOME:-$HOME/.rustup}}/toolchains \
+            /usr/include /usr/share /usr/lib/python3 \( -type f -o -type l \) -print0 2>/dev/null \
+            | head -z -n {count} > ../names || true
+        mkdir -p tree ../want
+        tar -C / --null -T ../names -cf ../tree.tar 2>/dev/null
+        tar -C ../want -xpf ../tree.tar; tar -C tree -xpf ../tree.tar; rm ../tree.tar
+        find tree -type f -o -type l | wc -l
+        "#
+    );
+    let copied = script(volume.path(), &copy);
+    println!("{} files", copied.trim());
+    assert_eq!(copied.trim(), count.to_string(), "this machine has fewer files");
+    let compare = "diff -r --no-dereference ../want tree";
+    script(volume.path(), compare);
+    if soak() {
+        build_of_this_repository(volume.path());
+    }
+    volume.unmount();
+    volume.check();
+    volume.mount();
+    script(volume.path(), compare);
+    script(volume.path(), "rm -rf tree");
+}
+
+/// Copies this repository's sources to the mount, builds a crate of it there and runs its tests.
+fn build_of_this_repository(mount: &Path) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
+    script(
+        mount,
+        &format!(
+            r#"
+            mkdir repository
+            tar -C {} --exclude='./target*' --exclude=./.git -cf - . | tar -C repository -xf -
+            cd repository; export CARGO_TARGET_DIR=$PWD/target
+            unset RUSTFLAGS RUSTC_WRAPPER
+            cargo test --offline -p ashlar-btree > ../tests.log 2>&1 || {{ cat ../tests.log; exit 1; }}
+            grep -q 'test result: ok' ../tests.log; ! grep -q 'FAILED' ../tests.log
+            cd ..; rm -rf repository
+            "#,
+            root.display()
+        ),
+    );
+}
+
 #[test]
 fn fio_verifies_what_it_wrote() {
     on_ashlar("fio", |mount| {
@@ -108,6 +159,9 @@ fn fio_verifies_what_it_wrote() {
             "--rw=randwrite --bs=512-64k --ioengine=psync --fsync=50",
             "--rw=randrw --bs=16k --ioengine=libaio --iodepth=16 --direct=1",
             "--rw=write --bs=1m --ioengine=io_uring --iodepth=4 --end_fsync=1",
+            "--rw=write --bs=1m --ioengine=libaio --iodepth=4 --direct=1",
+            "--rw=randwrite --bs=4k --ioengine=libaio --iodepth=16 --direct=1",
+            "--rw=rw --bs=64k --ioengine=psync",
             "--rw=randwrite --bs=4k --ioengine=mmap",
             "--rw=randwrite --bs=8k --ioengine=psync --fallocate=keep --numjobs=2",
         ] {
@@ -153,6 +207,37 @@ fn sqlite_keeps_its_integrity_in_every_journal_mode() {
 }
 
 #[test]
+fn sqlite_serves_several_writers() {
+    on_ashlar("sqlite-load", |mount| {
+        let rounds = sized(40, 3000);
+        script(
+            mount,
+            &format!(
+                r#"
+                sqlite3 load.db "PRAGMA journal_mode=wal; CREATE TABLE t(w INT, n INT, v BLOB);
+                    CREATE INDEX i ON t(w, n);" > ../mode
+                writer() {{
+                    for round in $(seq {rounds}); do
+                        sqlite3 load.db ".timeout 60000" "PRAGMA synchronous=FULL; BEGIN IMMEDIATE;
+                            INSERT INTO t VALUES ($1, $round, randomblob(3000));
+                            DELETE FROM t WHERE w = $1 AND n = $round - 50; COMMIT;"
+                    done
+                }}
+                for number in 1 2 3; do writer $number & writers="${{writers:-}} $!"; done
+                for round in 1 2 3 4 5; do
+                    sqlite3 load.db ".timeout 60000" "PRAGMA integrity_check;" | grep -qx ok
+                done
+                for writer in $writers; do wait $writer; done
+                sqlite3 load.db "PRAGMA integrity_check;" | grep -qx ok
+                want=$(( 3 * ({rounds} < 50 ? {rounds} : 50) ))
+                sqlite3 load.db "SELECT count(*) FROM t" | grep -qx $want
+                "#
+            ),
+        );
+    });
+}
+
+#[test]
 fn postgresql_recovers_after_an_immediate_stop() {
     on_ashlar("postgres", |mount| {
         let (scale, seconds) = (sized(1, 20), sized(3, 300));
@@ -178,6 +263,8 @@ fn postgresql_recovers_after_an_immediate_stop() {
                 $start > /dev/null
                 as $bin/psql -h $PWD -Atc "SELECT (SELECT sum(abalance) FROM pgbench_accounts)
                     = (SELECT sum(delta) FROM pgbench_history)" postgres | grep -qx t
+                as $bin/psql -h $PWD -qc 'CREATE EXTENSION amcheck' postgres
+                as $bin/pg_amcheck -h $PWD --heapallindexed --rootdescend postgres
                 as $bin/pg_ctl -D data -m fast stop > /dev/null
                 as $bin/pg_checksums -D data --check > /dev/null
                 "#

@@ -3,8 +3,24 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Whole-system tests that have a long form, chosen by the environment variable `ASHLAR_SOAK`.
-const SOAK_BINARIES: [&str; 3] = ["programs", "kill", "fsx"];
+/// Parts of a soak: name, test binary, the test's name.
+const SOAK_PARTS: [(&str, &str, &str); 12] = [
+    ("fsx", "fsx", "random_operations"),
+    ("kill", "kill", "killed_server"),
+    ("stress", "stress", "stressors_"),
+    ("pjdfstest", "stress", "pjdfstest_"),
+    ("foreign-fsx", "stress", "foreign_fsx"),
+    ("tree", "programs", "tree_"),
+    ("fio", "programs", "fio_"),
+    ("sqlite", "programs", "sqlite_"),
+    ("postgresql", "programs", "postgresql_"),
+    ("git", "programs", "git_"),
+    ("cargo", "programs", "small_crate"),
+    ("shells", "programs", "many_processes"),
+];
+/// Test programs of other people, from crates.io, and the part that runs each.
+const JUDGES: [(&str, &str, &str); 2] =
+    [("pjdfstest", "0.2.2", "pjdfstest"), ("fsx", "0.3.2", "foreign-fsx")];
 
 /// Runs every test of the workspace; documentation examples first, so that the test runner's
 /// summary comes last.
@@ -34,20 +50,42 @@ pub fn sim(root: &Path, rest: &[String]) -> Result<(), String> {
     run(cargo(root).args(package).args(rest))
 }
 
-/// Runs the long forms of the whole-system tests.
+/// Runs the long forms of the whole-system tests, one after the other: the named parts, or all.
+/// `minutes` bounds what repeats itself, for each part.
 ///
 /// # Errors
-/// As [`test`].
-pub fn soak(root: &Path, rest: &[String]) -> Result<(), String> {
-    run(cargo(root).args(["build", "--profile", "sweep", "--package", "ashlar-cli"]))?;
-    let mut tests = cargo(root);
-    tests.args(["test", "--package", "ashlar-tests"]);
-    for binary in SOAK_BINARIES {
-        tests.args(["--test", binary]);
+/// As [`test`]; the message names the parts that failed, after all have run.
+pub fn soak(root: &Path, minutes: Option<u64>, names: &[String]) -> Result<(), String> {
+    let known: Vec<&str> = SOAK_PARTS.iter().map(|(name, ..)| *name).collect();
+    if let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        return Err(format!("no part `{name}`; there are: {}", known.join(" ")));
     }
-    tests.args(["--", "--nocapture", "--test-threads=1"]).args(rest);
-    let program = target(root).join("sweep/ashlar");
-    run(tests.env("ASHLAR_BIN", program).env("ASHLAR_SOAK", "1"))
+    let chosen = |part: &str| names.is_empty() || names.iter().any(|name| name == part);
+    run(cargo(root).args(["build", "--release", "--package", "ashlar-cli"]))?;
+    let judges = target(root).join("judges");
+    for (program, version, part) in JUDGES {
+        if chosen(part) && !judges.join("bin").join(program).exists() {
+            run(cargo(root)
+                .args(["install", "--version", version, program, "--root"])
+                .arg(&judges))?;
+        }
+    }
+    let mut failed = Vec::new();
+    for (part, binary, test) in SOAK_PARTS.into_iter().filter(|(part, ..)| chosen(part)) {
+        println!("== {part}");
+        let mut tests = cargo(root);
+        tests.args(["test", "--quiet", "--package", "ashlar-tests", "--test", binary, "--", test]);
+        tests.args(["--nocapture", "--test-threads=1", "--include-ignored"]);
+        tests.env("ASHLAR_BIN", target(root).join("release/ashlar"));
+        tests.env("ASHLAR_SOAK", "1").env("ASHLAR_JUDGES", &judges);
+        if let Some(minutes) = minutes {
+            tests.env("ASHLAR_SOAK_MINUTES", minutes.to_string());
+        }
+        if run(&mut tests).is_err() {
+            failed.push(part);
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(" "))) }
 }
 
 /// Runs benchmarks; results land in `bench/results`.

@@ -34,10 +34,14 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
-    /// Runs the long forms of the whole-system tests; arguments name tests.
+    /// Runs the long forms of the whole-system tests on a release build.
     Soak {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        rest: Vec<String>,
+        /// Bounds what repeats itself, for each part.
+        #[arg(long)]
+        minutes: Option<u64>,
+        /// fsx kill stress pjdfstest foreign-fsx tree fio sqlite postgresql git cargo shells;
+        /// all of them if none is named.
+        parts: Vec<String>,
     },
     /// Runs benchmarks beside their peers; arguments go to the benchmark program.
     Bench {
@@ -55,7 +59,9 @@ fn main() -> ExitCode {
         Task::Setup => packages::install(),
         Task::Test { rest } => packages::install().and_then(|()| commands::test(&root, &rest)),
         Task::Sim { rest } => commands::sim(&root, &rest),
-        Task::Soak { rest } => packages::install().and_then(|()| commands::soak(&root, &rest)),
+        Task::Soak { minutes, parts } => {
+            packages::install().and_then(|()| commands::soak(&root, minutes, &parts))
+        }
         Task::Bench { rest } => packages::install().and_then(|()| commands::bench(&root, &rest)),
     };
     match outcome {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// A program that some test runs, and the package that brings it.
-const NEEDED: [(&str, &str); 18] = [
+const NEEDED: [(&str, &str); 19] = [
     ("fusermount3", "fuse3"),
     ("mkfs.xfs", "xfsprogs"),
     ("mkfs.ext4", "e2fsprogs"),
@@ -17,6 +17,7 @@ const NEEDED: [(&str, &str); 18] = [
     ("setfacl", "acl"),
     ("strace", "strace"),
     ("sqlite3", "sqlite3"),
+    ("stress-ng", "stress-ng"),
     ("git", "git"),
     ("tar", "tar"),
     ("diff", "diffutils"),
