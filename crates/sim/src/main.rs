@@ -1,9 +1,12 @@
 //! `ashlar-sim`: crash sweeps by seed, as long as you like.
 //!
 //! ```text
-//! ashlar-sim [--seeds FIRST..END] [--steps N] [--samples N] [--states N] [--lying] [--trace]
+//! ashlar-sim [--seeds FIRST..END] [--steps N] [--samples N] [--states N] [--atomic]
+//!            [--lying] [--trace]
 //! ```
+//! `--atomic` sweeps programs of atomic files.
 
+use ashlar_sim::atomic;
 use ashlar_sim::sweep::{SweepOptions, SweepReport, formatted, sweep_seed};
 use std::ops::Range;
 use std::process::ExitCode;
@@ -15,6 +18,7 @@ struct Arguments {
     seeds: Range<u64>,
     states_wanted: u64,
     options: SweepOptions,
+    atomic: bool,
 }
 
 fn main() -> ExitCode {
@@ -23,7 +27,7 @@ fn main() -> ExitCode {
         Err(problem) => {
             eprintln!("ashlar-sim: {problem}");
             eprintln!("usage: ashlar-sim [--seeds FIRST..END] [--steps N] [--samples N]");
-            eprintln!("                  [--states N] [--lying] [--trace]");
+            eprintln!("                  [--states N] [--atomic] [--lying] [--trace]");
             return ExitCode::from(2);
         }
     };
@@ -44,8 +48,12 @@ fn main() -> ExitCode {
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let mut arguments =
-        Arguments { seeds: 0..u64::MAX, states_wanted: 100_000, options: SweepOptions::default() };
+    let mut arguments = Arguments {
+        seeds: 0..u64::MAX,
+        states_wanted: 100_000,
+        options: SweepOptions::default(),
+        atomic: false,
+    };
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
         match word.as_str() {
@@ -59,6 +67,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--samples" => arguments.options.samples = number(&value()?)? as usize,
             "--states" => arguments.states_wanted = number(&value()?)?,
             "--trace" => arguments.options.trace = true,
+            "--atomic" => arguments.atomic = true,
             "--lying" => arguments.options.lying_device = true,
             _ => return Err(format!("unknown option {word}")),
         }
@@ -83,7 +92,8 @@ fn run(arguments: &Arguments) -> Result<(SweepReport, u64), String> {
             if seed >= arguments.seeds.end {
                 return;
             }
-            match sweep_seed(&base, seed, &arguments.options) {
+            let sweep = if arguments.atomic { atomic::sweep_seed } else { sweep_seed };
+            match sweep(&base, seed, &arguments.options) {
                 Ok(report) => {
                     let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
                     total.0.states += report.states;
@@ -100,8 +110,9 @@ fn run(arguments: &Arguments) -> Result<(SweepReport, u64), String> {
                 Err(reason) => {
                     stop.store(true, Ordering::Relaxed);
                     let SweepOptions { steps, samples, .. } = arguments.options;
+                    let kind = if arguments.atomic { " --atomic" } else { "" };
                     let again = format!(
-                        "ashlar-sim --seeds {seed}..{} --steps {steps} --samples {samples}",
+                        "ashlar-sim{kind} --seeds {seed}..{} --steps {steps} --samples {samples}",
                         seed + 1
                     );
                     let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);

@@ -13,7 +13,7 @@ use fastrand::Rng;
 use std::sync::Arc;
 
 /// Bytes of the volumes that are swept.
-const VOLUME_BYTES: u64 = 16 << 20;
+pub(crate) const VOLUME_BYTES: u64 = 16 << 20;
 
 /// How much to sweep.
 #[derive(Debug, Clone, Copy)]
@@ -167,7 +167,7 @@ impl Judge<'_> {
     }
 }
 
-fn check_clean(device: &dyn Device, when: &str) -> Result<(), String> {
+pub(crate) fn check_clean(device: &dyn Device, when: &str) -> Result<(), String> {
     let mut findings = Vec::new();
     let mut keep = |finding: &ashlar_check::Finding| {
         if finding.severity >= ashlar_check::Severity::Error {
