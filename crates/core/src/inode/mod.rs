@@ -31,7 +31,7 @@
 //!  5 iomap's own             writeback of a file, its cache
 //!  6 map lock                of one file: promises and edits of the block map
 //!  7 state locks             attributes; several: by number
-//!  8 inode cache, queue, references    leaves, never two at a time
+//!  8 inode cache, name cache, queue, references    leaves, never two at a time
 //!  9 store
 //! ```
 //! Reading names and attributes takes none of the first six.
