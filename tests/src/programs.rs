@@ -45,3 +45,9 @@ pub fn soak_time() -> Duration {
     let minutes = std::env::var("ASHLAR_SOAK_MINUTES").ok().and_then(|value| value.parse().ok());
     minutes.map_or(Duration::MAX, |minutes: u64| Duration::from_secs(minutes * 60))
 }
+
+/// As [`soak_time`], in whole seconds, at most `most`.
+#[must_use]
+pub fn soak_seconds(most: u32) -> u32 {
+    u32::try_from(soak_time().as_secs()).unwrap_or(u32::MAX).min(most)
+}

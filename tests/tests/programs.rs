@@ -4,7 +4,7 @@
 //! result, then unmounts and runs `ashlar fsck`. `cargo xtask soak` runs larger forms.
 
 use ashlar_tests::mounts::{Ashlar, on_ashlar};
-use ashlar_tests::programs::{script, soak};
+use ashlar_tests::programs::{script, soak, soak_seconds};
 use std::path::Path;
 
 /// `small` in a test run, `large` in a soak run.
@@ -240,7 +240,7 @@ fn sqlite_serves_several_writers() {
 #[test]
 fn postgresql_recovers_after_an_immediate_stop() {
     on_ashlar("postgres", |mount| {
-        let (scale, seconds) = (sized(1, 20), sized(3, 300));
+        let (scale, seconds) = (sized(1, 20), sized(3, soak_seconds(300)));
         script(
             mount,
             &format!(

@@ -122,7 +122,7 @@ fn foreign_fsx_finds_the_right_bytes() {
             break;
         }
         let settings = format!(
-            "flen = {size}\n[opsize]\nmax = {largest}\n[weights]\nclose_open = 1\nread = 10\n\
+            "flen = {size}\n[opsize]\nmin = 1\nmax = {largest}\n[weights]\nclose_open = 1\nread = 10\n\
              write = 10\nmapread = {mapped}\nmapwrite = {mapped}\ninvalidate = 1\ntruncate = 3\n\
              fsync = 0.2\nfdatasync = 0.2\nposix_fallocate = 2\npunch_hole = 3\nsendfile = 2\n\
              posix_fadvise = 2\ncopy_file_range = 3\n"
