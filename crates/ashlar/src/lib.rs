@@ -27,7 +27,7 @@
 //! | [`OpenOptions`], [`File`] | open files: reading and writing anywhere, space, durability |
 //! | [`FileCursor`] | an open file with a position, for [`std::io`] |
 //! | [`ReadDir`], [`DirEntry`] | what a directory holds |
-//! | [`AtomicLimits`] | what all-or-nothing updates are bound to |
+//! | [`AtomicLimits`], [`AtomicClose`] | what all-or-nothing updates are bound to, and how they end |
 //! | [`Metadata`], [`FileTimes`] | attributes |
 //! | [`Error`], [`ErrorKind`] | what went wrong, for people and for programs |
 //!
@@ -50,7 +50,7 @@ mod metadata;
 mod volume;
 mod walk;
 
-pub use ashlar_core::{ExtentState, FileKind, RenameFlags, XattrMode};
+pub use ashlar_core::{AtomicClose, ExtentState, FileKind, RenameFlags, XattrMode};
 pub use dir::{DirEntry, ReadDir};
 pub use error::{Error, ErrorKind, Result};
 pub use file::{AtomicLimits, File, FileCursor, FileExtent, KeepSize};

@@ -19,7 +19,7 @@ pub(crate) struct Location {
 impl Location {
     /// Splits at the first `:/`, so that an image's name may hold colons; `IMAGE:` alone is the
     /// volume's root.
-    fn parse(text: &OsStr) -> Option<Location> {
+    pub(crate) fn parse(text: &OsStr) -> Option<Location> {
         let bytes = text.as_bytes();
         let colon = match bytes.windows(2).position(|pair| pair == b":/") {
             Some(at) => at,

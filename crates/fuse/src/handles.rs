@@ -13,6 +13,7 @@
 //! Locking: each shard's two mutexes are leaves and are never held together.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -33,6 +34,11 @@ pub(crate) struct OpenFile {
     pub(crate) direct: bool,
     /// The inode's `SYNC` flag: every write is durable before it is answered.
     pub(crate) sync: bool,
+    /// Opened with `O_DIRECT`.
+    pub(crate) uncached: bool,
+    /// What proves to [`crate::ioctl::abi::SYNCV`] that the caller has this file open; zero until it
+    /// is asked for.
+    pub(crate) token: AtomicU64,
     /// Value of the capability epoch at which this inode was last seen to have no file
     /// capabilities; see [`crate::ops::write`].
     pub(crate) no_capability_at: AtomicU64,
@@ -50,6 +56,9 @@ struct Writers {
     count: u32,
     /// Data was lost because the volume is full, and no write(2) has been told.
     full: bool,
+    /// Changes of an atomic file were lost on the way here: what is here is not what a program
+    /// wrote, and must not be committed.
+    spoiled: bool,
 }
 
 /// All open files.
@@ -57,6 +66,8 @@ struct Writers {
 pub(crate) struct Handles {
     shards: [Mutex<Shard>; SHARDS],
     writers: [Mutex<HashMap<Ino, Writers>>; SHARDS],
+    /// Handles by their tokens.
+    tokens: Mutex<HashMap<u64, u64>>,
     /// Spreads new handles over the shards.
     next: AtomicUsize,
 }
@@ -107,6 +118,10 @@ impl Handles {
             guard.free.push(slot);
             open
         };
+        let token = open.token.load(Ordering::Relaxed);
+        if token != 0 {
+            self.tokens.lock().remove(&token);
+        }
         if open.writable {
             let mut writers = self.writers_of(open.ino).lock();
             if let Some(of_inode) = writers.get_mut(&open.ino) {
@@ -127,6 +142,7 @@ impl Handles {
         for writers in &self.writers {
             writers.lock().clear();
         }
+        self.tokens.lock().clear();
     }
 
     /// Whether anyone has the inode open for writing.
@@ -152,9 +168,61 @@ impl Handles {
         writers.get_mut(&ino).is_some_and(|writers| std::mem::take(&mut writers.full))
     }
 
+    /// Changes of an atomic file were lost.
+    pub(crate) fn spoil(&self, ino: Ino) {
+        if let Some(writers) = self.writers_of(ino).lock().get_mut(&ino) {
+            writers.spoiled = true;
+        }
+    }
+
+    /// Whether [`Handles::spoil`] was called since somebody opened the file for writing, or since the
+    /// changes were given up.
+    pub(crate) fn is_spoiled(&self, ino: Ino) -> bool {
+        self.writers_of(ino).lock().get(&ino).is_some_and(|writers| writers.spoiled)
+    }
+
+    /// The changes were given up, the lost ones with the others.
+    pub(crate) fn unspoil(&self, ino: Ino) {
+        if let Some(writers) = self.writers_of(ino).lock().get_mut(&ino) {
+            writers.spoiled = false;
+        }
+    }
+
+    /// A handle's token: a number that nobody guesses.
+    ///
+    /// # Errors
+    /// The operating system's, when it has no random numbers.
+    pub(crate) fn token(&self, handle: u64, open: &OpenFile) -> std::io::Result<u64> {
+        let mut tokens = self.tokens.lock();
+        while open.token.load(Ordering::Relaxed) == 0 {
+            let token = random()?;
+            if token != 0 && !tokens.contains_key(&token) {
+                tokens.insert(token, handle);
+                open.token.store(token, Ordering::Relaxed);
+            }
+        }
+        Ok(open.token.load(Ordering::Relaxed))
+    }
+
+    /// The open file that a token was given for.
+    ///
+    /// # Errors
+    /// `EBADF` if there is none.
+    pub(crate) fn with_token(&self, token: u64) -> Result<Arc<OpenFile>, Errno> {
+        let handle = self.tokens.lock().get(&token).copied().ok_or(Errno::EBADF)?;
+        let open = self.get(handle)?;
+        if open.token.load(Ordering::Relaxed) == token { Ok(open) } else { Err(Errno::EBADF) }
+    }
+
     fn writers_of(&self, ino: Ino) -> &Mutex<HashMap<Ino, Writers>> {
         &self.writers[ino.0 as usize % SHARDS]
     }
+}
+
+fn random() -> std::io::Result<u64> {
+    let mut bytes = [0; 8];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u64::from_ne_bytes(bytes))
 }
 
 /// Shard and slot of a handle.

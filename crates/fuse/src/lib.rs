@@ -31,6 +31,7 @@
 mod credentials;
 mod error;
 mod handles;
+mod inside;
 pub mod ioctl;
 mod mount;
 mod ops;
@@ -39,6 +40,7 @@ mod session;
 mod sys;
 mod wire;
 
+pub use ashlar_core::AtomicClose;
 pub use error::{Error, Result};
 pub use mount::unmount;
 pub use options::{Access, Atime, MountOptions};

@@ -3,6 +3,7 @@
 //! Options are applied from left to right, as mount(8) does; a later one overrides. What only
 //! `fstab` or systemd cares about is ignored; what we do not know is an error that names it.
 
+use ashlar_core::AtomicClose;
 use rustix::mount::MountFlags;
 
 use crate::error::{Error, Result};
@@ -32,7 +33,9 @@ pub struct MountOptions {
     pub max_read: Option<u32>,
     /// Have the kernel unmount when this process dies, through `fusermount3`.
     pub auto_unmount: bool,
-    /// Worker threads; `None`: one per CPU, at least two and at most four.
+    /// Every file that is opened for writing is atomic, and its last close does this.
+    pub atomic: Option<AtomicClose>,
+    /// Worker threads; `None`: one per CPU, at least four and at most eight.
     pub threads: Option<usize>,
     /// Unmount on SIGINT and SIGTERM.
     pub handle_signals: bool,
@@ -72,6 +75,7 @@ impl Default for MountOptions {
             subtype: "ashlar".to_owned(),
             max_read: None,
             auto_unmount: false,
+            atomic: None,
             threads: None,
             handle_signals: true,
         }
@@ -157,6 +161,12 @@ impl MountOptions {
             ("allow_root", None) => self.access = Some(Access::OwnerAndRoot),
             ("default_permissions", None) => {}
             ("auto_unmount", None) => self.auto_unmount = true,
+            ("atomic", None | Some("discard")) => self.atomic = Some(AtomicClose::Discard),
+            ("atomic", Some("commit")) => self.atomic = Some(AtomicClose::Commit),
+            ("noatomic", None) => self.atomic = None,
+            ("atomic", Some(_)) => {
+                return Err(bad(option, "give discard or commit, or no value for discard"));
+            }
             ("fsname", Some(value)) if !value.is_empty() => self.fsname = Some(value.to_owned()),
             ("subtype", Some(value)) if !value.is_empty() && !value.contains('/') => {
                 value.clone_into(&mut self.subtype);
@@ -241,8 +251,19 @@ mod tests {
     }
 
     #[test]
+    fn atomic_says_what_the_last_close_does() {
+        let parse = |list| MountOptions::parse(list).unwrap().atomic;
+        assert_eq!(parse("rw"), None);
+        assert_eq!(parse("atomic"), Some(AtomicClose::Discard));
+        assert_eq!(parse("atomic=discard"), Some(AtomicClose::Discard));
+        assert_eq!(parse("atomic=commit"), Some(AtomicClose::Commit));
+        assert_eq!(parse("atomic,noatomic"), None);
+    }
+
+    #[test]
     fn unusable_option_is_named() {
         for bad in [
+            "atomic=never",
             "remount",
             "uid=0",
             "frobnicate",

@@ -4,10 +4,15 @@
 //! |---|---|
 //! | [`clone_fuse_device`] | the kernel reads one `u32` that outlives the call |
 //! | [`StopSignals`] | the handler only writes to an eventfd, which is async-signal-safe |
-#![allow(unsafe_code)] // ioctl(2) and sigaction(2) have no safe form.
+//! | [`write_back_pages`], [`truncate`] | numbers, and a path that outlives the call |
+#![allow(unsafe_code)] // These system calls have no safe form.
 
+use std::ffi::CString;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -27,6 +32,31 @@ pub(crate) fn clone_fuse_device(
         let mounted = u32::try_from(mounted.as_raw_fd()).unwrap_or(u32::MAX);
         rustix::ioctl::ioctl(fresh, Setter::<CLONE, u32>::new(mounted))
     }
+}
+
+/// Has the kernel write the dirty pages of a file, and waits for that; not for the device.
+///
+/// # Errors
+/// The operating system's.
+pub(crate) fn write_back_pages(file: &File) -> io::Result<()> {
+    let all = libc::SYNC_FILE_RANGE_WAIT_BEFORE
+        | libc::SYNC_FILE_RANGE_WRITE
+        | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    // SAFETY: the kernel is given numbers only.
+    let result = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, all) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// truncate(2).
+///
+/// # Errors
+/// The operating system's.
+pub(crate) fn truncate(path: &Path, size: u64) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let size = libc::off_t::try_from(size).map_err(io::Error::other)?;
+    // SAFETY: the kernel reads a string that outlives the call.
+    let result = unsafe { libc::truncate(path.as_ptr(), size) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The eventfd that the signal handler writes to; negative while none is installed.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use ashlar_core::{FileKind, SetAttr, SetTime};
+use ashlar_core::{AtomicClose, FileKind, InodeFlags, SetAttr, SetTime};
 
 use super::Volume;
 use crate::error::{Cause, Result, errno};
@@ -204,6 +204,49 @@ impl Volume {
         self.find(path, follow).map(Metadata::new).map_err(Cause::at("examine", path))
     }
 
+    /// Whether a file is atomic for everybody who opens it for writing, and what its last close does
+    /// with changes that were not committed; of a directory, what new files in it will be.
+    ///
+    /// # Errors
+    /// As [`metadata`](Volume::metadata).
+    pub fn atomic(&self, path: impl AsRef<Path>) -> Result<Option<AtomicClose>> {
+        let path = path.as_ref();
+        let attr = self.find(path, Follow::Yes).map_err(Cause::at("examine", path))?;
+        Ok(match attr.flags {
+            flags if !flags.contains(InodeFlags::ATOMIC) => None,
+            flags if flags.contains(InodeFlags::ATOMIC_COMMIT_ON_CLOSE) => {
+                Some(AtomicClose::Commit)
+            }
+            _ => Some(AtomicClose::Discard),
+        })
+    }
+
+    /// Makes a file atomic for everybody who opens it for writing from now on, as
+    /// [`OpenOptions::atomic`](crate::OpenOptions::atomic) does for one handle; `None`: no more so.
+    /// New files and directories inherit it from their directory.
+    ///
+    /// # Errors
+    /// As [`metadata`](Volume::metadata); `EOPNOTSUPP` for what is neither a regular file nor a
+    /// directory; `EROFS`, `ENOSPC`.
+    ///
+    /// # Durability
+    /// After the next [`sync`](Volume::sync).
+    pub fn set_atomic(&self, path: impl AsRef<Path>, close: Option<AtomicClose>) -> Result<()> {
+        let path = path.as_ref();
+        let all = InodeFlags::ATOMIC | InodeFlags::ATOMIC_COMMIT_ON_CLOSE;
+        let wanted = match close {
+            None => InodeFlags::empty(),
+            Some(AtomicClose::Discard) => InodeFlags::ATOMIC,
+            Some(AtomicClose::Commit) => all,
+        };
+        let apply = || -> Result<(), Cause> {
+            let attr = self.find(path, Follow::Yes)?;
+            self.core.set_flags(&self.caller, attr.ino, (attr.flags - all) | wanted)?;
+            Ok(())
+        };
+        apply().map_err(Cause::at("make atomic", path))
+    }
+
     fn change(
         &self,
         path: &Path,
@@ -227,6 +270,19 @@ fn owner(uid: Option<u32>, gid: Option<u32>) -> SetAttr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn new_files_are_as_atomic_as_their_directory() {
+        let volume = Volume::in_memory(64 << 20).unwrap();
+        volume.create_dir("safe").unwrap();
+        volume.set_atomic("safe", Some(AtomicClose::Commit)).unwrap();
+        volume.write("safe/file", "old").unwrap();
+        assert_eq!(volume.atomic("safe/file").unwrap(), Some(AtomicClose::Commit));
+        volume.set_atomic("safe/file", None).unwrap();
+        assert_eq!(volume.atomic("safe/file").unwrap(), None);
+        volume.symlink("x", "safe/link").unwrap();
+        assert_eq!(volume.atomic("safe").unwrap(), Some(AtomicClose::Commit));
+    }
 
     #[test]
     fn device_numbers_are_encoded_as_the_kernel_does() {

@@ -1,10 +1,12 @@
 //! One command a file: its arguments, its help, and what it does.
 
+pub(crate) mod atomic;
 pub(crate) mod cat;
 pub(crate) mod dump;
 pub(crate) mod fsck;
 pub(crate) mod get;
 pub(crate) mod info;
+pub(crate) mod ioinfo;
 pub(crate) mod ls;
 pub(crate) mod mkdir;
 pub(crate) mod mkfs;
@@ -30,6 +32,8 @@ pub(crate) enum Command {
     Rm(rm::Arguments),
     Mkdir(mkdir::Arguments),
     Dump(dump::Arguments),
+    Atomic(atomic::Arguments),
+    Ioinfo(ioinfo::Arguments),
 }
 
 /// Runs a command and returns its exit code.
@@ -52,5 +56,7 @@ pub(crate) fn run(command: Command) -> Result<u8> {
         Command::Rm(arguments) => done(rm::run(&arguments)),
         Command::Mkdir(arguments) => done(mkdir::run(&arguments)),
         Command::Dump(arguments) => done(dump::run(&arguments)),
+        Command::Atomic(arguments) => done(atomic::run(&arguments)),
+        Command::Ioinfo(arguments) => done(ioinfo::run(&arguments)),
     }
 }

@@ -18,6 +18,38 @@ pub const INSERT_RANGE: u32 = number(WRITE, MAGIC, 2, size_of::<Range>());
 /// Lists extents of a file, holes left out. In and out: [`Extents`].
 pub const GET_EXTENTS: u32 = number(READ | WRITE, MAGIC, 3, size_of::<Extents>());
 
+/// What atomic updates of the file are bound to. Out: [`IoInfo`].
+pub const IO_INFO: u32 = number(READ, MAGIC, 4, size_of::<IoInfo>());
+/// Whether the file is atomic for all who open it. Out: a `u32` of `ATOMIC_*`.
+pub const GET_ATOMIC: u32 = number(READ, MAGIC, 5, 4);
+/// Makes the file atomic for all who open it from now on; new files inherit it from their
+/// directory. In: a `u32` of `ATOMIC_*`. For the owner, and with `CAP_FOWNER`.
+pub const SET_ATOMIC: u32 = number(WRITE, MAGIC, 6, 4);
+/// Gives up what was written to an atomic file since the last commit, as [`F2FS_ABORT`].
+pub const ABORT: u32 = number(NONE, MAGIC, 7, 0);
+/// A number that proves to [`SYNCV`] that the caller has the file open. Out: a `u64`.
+pub const GET_TOKEN: u32 = number(READ, MAGIC, 8, 8);
+/// Commits several atomic files together. In: [`Syncv`]. On any of them, or any other file of the
+/// mount.
+pub const SYNCV: u32 = number(WRITE, MAGIC, 9, size_of::<Syncv>());
+
+/// `F2FS_IOC_START_ATOMIC_WRITE`: the file is atomic through this descriptor from here on. Errors:
+/// `EBADF` if not open for writing, `EACCES` if not the owner, `EINVAL` with `O_DIRECT`.
+pub const F2FS_START: u32 = number(NONE, 0xf5, 1, 0);
+/// `F2FS_IOC_COMMIT_ATOMIC_WRITE`: commits durably and ends what was started; a plain sync where
+/// nothing was. When it fails, the changes are given up.
+pub const F2FS_COMMIT: u32 = number(NONE, 0xf5, 2, 0);
+/// `F2FS_IOC_START_VOLATILE_WRITE`: `EOPNOTSUPP`, as F2FS says.
+pub const F2FS_START_VOLATILE: u32 = number(NONE, 0xf5, 3, 0);
+/// `F2FS_IOC_RELEASE_VOLATILE_WRITE`: `EOPNOTSUPP`, as F2FS says.
+pub const F2FS_RELEASE_VOLATILE: u32 = number(NONE, 0xf5, 4, 0);
+/// `F2FS_IOC_ABORT_ATOMIC_WRITE`: gives the changes up, and ends what was started.
+pub const F2FS_ABORT: u32 = number(NONE, 0xf5, 5, 0);
+/// `F2FS_IOC_GET_FEATURES`. Out: a `u32`, [`F2FS_FEATURE_ATOMIC_WRITE`].
+pub const F2FS_GET_FEATURES: u32 = number(READ, 0xf5, 12, 4);
+/// The feature that SQLite looks for.
+pub const F2FS_FEATURE_ATOMIC_WRITE: u32 = 4;
+
 /// `FS_IOC_GETFLAGS`, `FS_IOC_SETFLAGS` and their 32-bit forms (lsattr, chattr).
 pub const GET_FLAGS: u32 = number(READ, b'f', 1, 8);
 /// See [`GET_FLAGS`].
@@ -107,6 +139,53 @@ pub struct Extents {
     pub list: [RawExtent; EXTENTS_MAX],
 }
 
+/// The file is atomic.
+pub const ATOMIC_ON: u32 = 1;
+/// The last close commits; without this, it discards.
+pub const ATOMIC_COMMIT_ON_CLOSE: u32 = 2;
+
+/// Each write with `O_SYNC` or `O_DSYNC` is committed, alone.
+pub const IO_PER_WRITE: u16 = 1;
+/// fsync(2), fdatasync(2) and msync(2) commit what was written before.
+pub const IO_ON_SYNC: u16 = 2;
+/// [`SYNCV`] commits several files.
+pub const IO_SYNCV: u16 = 4;
+
+/// What atomic updates are bound to.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct IoInfo {
+    /// `IO_*`.
+    pub flags: u16,
+    /// Updates need not be aligned; those that are, to this many bytes, are cheaper.
+    pub alignment: u16,
+    /// Files that one [`SYNCV`] can join.
+    pub max_files: u32,
+    /// Bytes that one commit holds for certain, however scattered.
+    pub max_bytes: u64,
+    /// Commits of up to so many bytes leave the file's blocks where they are.
+    pub journaled_bytes: u64,
+    /// Zero.
+    pub reserved: [u64; 13],
+}
+
+/// Tokens in one [`SYNCV`].
+pub const SYNCV_MAX: usize = 1024;
+/// The caller has had the kernel write the dirty pages of all files, with `sync_file_range`.
+pub const SYNCV_WRITTEN_BACK: u32 = 1;
+
+/// Argument of [`SYNCV`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Syncv {
+    /// How many of `tokens` count; `E2BIG` above [`SYNCV_MAX`].
+    pub count: u32,
+    /// `SYNCV_*`.
+    pub flags: u32,
+    /// From [`GET_TOKEN`]; a file that is named twice counts once.
+    pub tokens: [u64; SYNCV_MAX],
+}
+
 /// `struct fsxattr`.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -137,6 +216,7 @@ pub struct TrimRange {
     pub min_length: u64,
 }
 
+const NONE: u32 = 0;
 const WRITE: u32 = 1;
 const READ: u32 = 2;
 
@@ -155,5 +235,8 @@ const _: () = {
     assert!(GET_VERSION == 0x8008_7601);
     assert!(GET_FILE_ATTRIBUTES == 0x801c_581f && SET_FILE_ATTRIBUTES == 0x401c_5820);
     assert!(TRIM == 0xc018_5879 && SHUTDOWN == 0x8004_587d);
+    assert!(size_of::<IoInfo>() == 128 && size_of::<Syncv>() == 8 + 8 * SYNCV_MAX);
+    assert!(F2FS_START == 0xf501 && F2FS_COMMIT == 0xf502 && F2FS_ABORT == 0xf505);
+    assert!(F2FS_GET_FEATURES == 0x8004_f50c);
     assert!(GET_LABEL == 0x8100_9431 && SET_LABEL == 0x4100_9432);
 };

@@ -77,7 +77,7 @@ impl Server {
         Ok((attr.nlink == 0).then(|| Reply::Attr(self.attr_out(&attr))))
     }
 
-    fn attr_out(&self, attr: &Attr) -> abi::AttrOut {
+    pub(super) fn attr_out(&self, attr: &Attr) -> abi::AttrOut {
         abi::AttrOut {
             attr_valid: self.attr_validity(attr),
             attr: wire_attr(attr),

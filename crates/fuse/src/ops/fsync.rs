@@ -8,6 +8,7 @@ impl Server {
     /// The kernel has written back the file's pages and its times before this.
     pub(super) fn fsync(&self, arguments: &FsyncIn) -> Answer {
         let open = self.handles.get(arguments.fh)?;
+        self.check_whole(&open)?;
         let data_only = arguments.fsync_flags & FSYNC_DATASYNC != 0;
         open.file.fsync(data_only).map_err(|error| errno(&error))?;
         Ok(Reply::Done)
@@ -25,8 +26,9 @@ impl Server {
         Ok(Reply::Done)
     }
 
-    /// Makes everything answered so far durable.
+    /// Makes everything answered so far durable; not what waits for the commit of an atomic file,
+    /// for whoever asks for this does not know whether it is all here.
     pub(super) fn sync_volume(&self) -> Result<(), Errno> {
-        self.volume.sync().map_err(|error| errno(&error))
+        self.volume.sync_committed().map_err(|error| errno(&error))
     }
 }

@@ -7,6 +7,7 @@
 //! | [`attr`] [`statx`] | GETATTR SETATTR STATX |
 //! | [`link`] | CREATE TMPFILE MKNOD MKDIR SYMLINK READLINK LINK UNLINK RMDIR RENAME RENAME2 |
 //! | [`open`] | OPEN RELEASE |
+//! | [`atomic`] | what the kernel must forget of atomic files, and when |
 //! | [`dir`] | OPENDIR READDIR READDIRPLUS RELEASEDIR |
 //! | [`read`] [`write`] [`seek`] [`copy`] | READ WRITE LSEEK COPY_FILE_RANGE |
 //! | [`fsync`] | FSYNC FSYNCDIR SYNCFS |
@@ -26,6 +27,7 @@
 //! Who may do what is decided by the kernel (`default_permissions`, POSIX ACLs) before it asks us.
 //! What it does not know, immutable and append-only files, is core's to enforce.
 
+pub(crate) mod atomic;
 pub(crate) mod attr;
 pub(crate) mod copy;
 pub(crate) mod dir;
@@ -42,6 +44,7 @@ pub(crate) mod statx;
 pub(crate) mod write;
 pub(crate) mod xattr;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -49,10 +52,12 @@ use ashlar_core::{Attr, FileKind, Ino, Volume};
 use parking_lot::Mutex;
 
 use crate::handles::Handles;
+use crate::inside::Inside;
 use crate::wire::abi::{self, InHeader};
 use crate::wire::channel::{Channel, OutputBuffer};
 use crate::wire::reply::{Errno, Reply};
 use crate::wire::request::{Operation, Request};
+use atomic::Settling;
 use init::Agreement;
 
 /// Result of one operation.
@@ -80,6 +85,9 @@ pub(crate) struct Server {
     pub(crate) handles: Handles,
     pub(crate) agreement: Agreement,
     pub(crate) policy: Policy,
+    pub(crate) inside: Inside,
+    /// Files whose changes were given up.
+    pub(crate) settling: Settling,
     /// Raised when an inode may have got file capabilities; see [`write`].
     pub(crate) capability_epoch: AtomicU64,
     /// How the volume was closed, if the kernel asked for that (DESTROY).
@@ -99,12 +107,19 @@ pub(crate) struct Policy {
 
 impl Server {
     /// A server whose kernel side has been agreed on.
-    pub(crate) fn new(volume: Arc<Volume>, agreement: Agreement, policy: Policy) -> Server {
+    pub(crate) fn new(
+        volume: Arc<Volume>,
+        agreement: Agreement,
+        policy: Policy,
+        mountpoint: PathBuf,
+    ) -> Server {
         Server {
             volume,
             handles: Handles::default(),
             agreement,
             policy,
+            inside: Inside::new(mountpoint),
+            settling: Settling::default(),
             capability_epoch: AtomicU64::new(1),
             destroyed: Mutex::new(None),
         }
@@ -133,6 +148,8 @@ impl Server {
         match &request.operation {
             Operation::Read(arguments) => self.read(arguments, output).into(),
             Operation::Write { arguments, data } => self.write(arguments, data).into(),
+            Operation::Open(arguments) => self.open(header, arguments),
+            Operation::Release(arguments) => self.release(arguments),
             Operation::Lseek(arguments) => self.lseek(header, arguments),
             Operation::Ioctl { arguments, data } => self.ioctl(header, arguments, data),
             Operation::Readdir(arguments) => self.readdir(header, arguments, output).into(),
@@ -154,6 +171,9 @@ impl Server {
     fn dispatch_inode(&self, header: &InHeader, operation: &Operation<'_>) -> Answer {
         let ino = Ino(header.nodeid);
         match operation {
+            Operation::Lookup { name } if self.inside.is_caller(header) && ino == Ino::ROOT => {
+                self.lookup_inside(name)
+            }
             Operation::Lookup { name } => self.lookup(ino, name),
             Operation::Forget { count } => self.forget(ino, *count),
             Operation::BatchForget(list) => {
@@ -163,11 +183,10 @@ impl Server {
                 Ok(Reply::Silent)
             }
             Operation::Getattr(arguments) => self.getattr(ino, arguments),
+            Operation::Setattr(_) if self.inside.is_caller(header) => self.size_as_it_is(ino),
             Operation::Setattr(arguments) => self.setattr(ino, arguments),
             Operation::Statx => self.statx(ino),
             Operation::Readlink => self.readlink(ino),
-            Operation::Open(arguments) => self.open(ino, arguments),
-            Operation::Release(arguments) => self.release(arguments),
             Operation::Opendir => self.opendir(),
             Operation::Releasedir => Ok(Reply::Done),
             Operation::Fsync(arguments) => self.fsync(arguments),

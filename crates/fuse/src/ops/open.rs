@@ -8,13 +8,25 @@ use std::sync::atomic::AtomicU64;
 
 use ashlar_core::{Attr, Caller, Ino, InodeFlags, OpenFlags, SetAttr};
 
-use super::{Answer, Server, errno};
+use super::{Answer, Outcome, Server, errno};
 use crate::handles::OpenFile;
-use crate::wire::abi::{OPEN_KILL_SUIDGID, OpenIn, OpenOut, OpenReply, ReleaseIn};
+use crate::wire::abi::{InHeader, OPEN_KILL_SUIDGID, OpenIn, OpenOut, OpenReply, ReleaseIn};
 use crate::wire::reply::{Errno, Reply};
 
 impl Server {
-    pub(super) fn open(&self, ino: Ino, arguments: &OpenIn) -> Answer {
+    pub(super) fn open(&self, header: &InHeader, arguments: &OpenIn) -> Outcome {
+        let ino = Ino(header.nodeid);
+        if !self.may_be_given_up(ino) || self.inside.is_caller(header) {
+            return self.open_now(ino, arguments).into();
+        }
+        let arguments = *arguments;
+        Outcome::Later(Box::new(move |server, channel| {
+            server.wait_until_settled(channel, ino);
+            server.open_now(ino, &arguments)
+        }))
+    }
+
+    fn open_now(&self, ino: Ino, arguments: &OpenIn) -> Answer {
         let attr = self.volume.getattr(ino).map_err(|error| errno(&error))?;
         let open = self.open_file(&attr, arguments.flags)?;
         if has(arguments.flags, libc::O_TRUNC) {
@@ -57,6 +69,8 @@ impl Server {
             writable,
             direct,
             sync,
+            uncached: has(flags, libc::O_DIRECT),
+            token: AtomicU64::new(0),
             no_capability_at: AtomicU64::new(0),
         });
         let reply = if direct {
@@ -67,9 +81,11 @@ impl Server {
         Ok(OpenOut { fh, open_flags: reply.bits(), padding: 0 })
     }
 
-    pub(super) fn release(&self, arguments: &ReleaseIn) -> Answer {
-        self.handles.remove(arguments.fh)?;
-        Ok(Reply::Done)
+    pub(super) fn release(&self, arguments: &ReleaseIn) -> Outcome {
+        match self.handles.get(arguments.fh) {
+            Ok(open) if open.file.is_atomic() => self.release_atomic(arguments.fh, &open),
+            _ => self.handles.remove(arguments.fh).map(|_| Reply::Done).into(),
+        }
     }
 }
 

@@ -36,17 +36,34 @@ impl Server {
         if !open.writable {
             return Err(Errno::EBADF);
         }
+        if is_write_back(arguments) && self.settling.drops_pages(open.ino) {
+            // Part of what was given up.
+            return Ok(Reply::written(data.len()));
+        }
         self.drop_capability_once(&open)?;
         let flags = self.write_flags(&open, arguments);
         let result = open.file.write_at(arguments.offset, data, flags);
         let count = result.map_err(|error| {
             let errno = errno(&error);
-            if errno == Errno::ENOSPC && is_write_back(arguments) {
-                self.handles.note_full(open.ino);
+            if is_write_back(arguments) {
+                self.note_lost(&open, errno);
             }
             errno
         })?;
+        if count < data.len() && is_write_back(arguments) {
+            self.note_lost(&open, Errno::ENOSPC);
+        }
         Ok(Reply::written(count))
+    }
+
+    /// The kernel had accepted data that we could not take.
+    fn note_lost(&self, open: &OpenFile, errno: Errno) {
+        if errno == Errno::ENOSPC {
+            self.handles.note_full(open.ino);
+        }
+        if open.file.is_atomic() {
+            self.handles.spoil(open.ino);
+        }
     }
 
     fn write_flags(&self, open: &OpenFile, arguments: &WriteIn) -> WriteFlags {

@@ -89,7 +89,9 @@ pub fn mount_volume(
         |(kernel, channel)| {
             let policy = policy(options);
             let agreement = handshake(&channel, policy.only_root_and.is_some())?;
-            let server = Arc::new(Server::new(Arc::clone(volume), agreement, policy));
+            let mountpoint = kernel.mountpoint.clone();
+            let server = Server::new(Arc::clone(volume), agreement, policy, mountpoint);
+            let server = Arc::new(server);
             let threads = options.threads.unwrap_or_else(default_threads).max(2);
             let handle_signals = options.handle_signals;
             Ok(Mounted { server, channel, kernel, threads, handle_signals, closed: false })
@@ -119,6 +121,7 @@ pub fn volume_options(options: &MountOptions) -> ashlar_core::MountOptions {
         // The kernel's page cache is the page cache; ours only gathers small writes.
         kernel_cache: true,
         cache_bytes: GATHERED_BYTES,
+        atomic: options.atomic,
         ..ashlar_core::MountOptions::default()
     }
 }

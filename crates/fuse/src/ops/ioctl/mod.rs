@@ -9,8 +9,10 @@
 //! | [`flags`] | flags, project, generation of an inode |
 //! | [`administration`] | label, trim, shutdown |
 //! | [`ranges`] | collapse, insert, extents |
+//! | [`atomic`] | atomic files: F2FS's, and ours |
 
 mod administration;
+mod atomic;
 mod flags;
 mod ranges;
 
@@ -56,6 +58,18 @@ impl Server {
             abi::SET_LABEL => self.set_label(call).into(),
             abi::SHUTDOWN => self.shutdown(call),
             abi::COLLAPSE_RANGE | abi::INSERT_RANGE => self.move_range(call),
+            abi::F2FS_START => self.start_atomic(call),
+            abi::F2FS_COMMIT => self.commit_atomic(call),
+            abi::F2FS_ABORT | abi::ABORT => self.abort_atomic(call),
+            abi::F2FS_START_VOLATILE | abi::F2FS_RELEASE_VOLATILE => {
+                Outcome::Now(Err(Errno::EOPNOTSUPP))
+            }
+            abi::F2FS_GET_FEATURES => answer(&abi::F2FS_FEATURE_ATOMIC_WRITE.to_ne_bytes()).into(),
+            abi::IO_INFO => self.io_info(call).into(),
+            abi::GET_ATOMIC => self.get_atomic(call).into(),
+            abi::SET_ATOMIC => self.set_atomic(call).into(),
+            abi::GET_TOKEN => self.get_token(call).into(),
+            abi::SYNCV => self.syncv(call),
             abi::GET_EXTENTS => self.get_extents(call).into(),
             _ => Outcome::Now(Err(Errno::ENOTTY)),
         }
