@@ -20,6 +20,7 @@
 //! Locking: a leaf lock; no I/O under it.
 
 use crate::error::Result;
+use crate::sabotage::{self, Rule};
 use crate::store::Store;
 use crate::txn::SharedBytes;
 use ashlar_device::{AlignedBuf, Finish, Write};
@@ -81,7 +82,7 @@ impl Journal {
 
     /// The blocks were freed.
     pub(crate) fn forget(&self, block: u64, count: u64) {
-        if self.is_empty() {
+        if self.is_empty() || !sabotage::kept(Rule::FreeRevokes) {
             return;
         }
         self.change(|blocks| {
@@ -158,6 +159,9 @@ impl Store {
     /// # Errors
     /// As [`Store::checkpoint`].
     pub fn ensure_home(&self, block: u64, count: u64) -> Result<()> {
+        if !sabotage::kept(Rule::RevokeHome) {
+            self.journal.forget(block, count);
+        }
         while self.journal.holds_any(&(block..block + count)) {
             self.run_checkpoint()?;
         }
@@ -167,6 +171,9 @@ impl Store {
     /// Writes journaled data to its place and flushes. Its records are durable, and nothing that
     /// was freed since the freeze has been handed out again (see `Space::pause_release`).
     pub(crate) fn write_home(&self, homeward: &Homeward) -> Result<()> {
+        if !sabotage::kept(Rule::HomeCheckpoint) {
+            return Ok(());
+        }
         for (block, count) in homeward.runs() {
             self.ensure_proven(block, count)?;
         }

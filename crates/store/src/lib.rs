@@ -41,11 +41,15 @@ mod log;
 mod nodes;
 mod read;
 mod recovery;
+mod sabotage;
 mod space;
 mod store;
 mod trees;
 mod txn;
 mod view;
+
+#[cfg(test)]
+mod tests;
 
 pub use error::{Error, Result};
 pub use format::FormatOptions;

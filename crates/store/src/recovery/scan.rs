@@ -6,6 +6,7 @@
 
 use crate::error::Result;
 use crate::geometry::Geometry;
+use crate::sabotage::{self, Rule};
 use ashlar_device::{AlignedBuf, Device};
 use ashlar_format::limits::{BLOCK_BYTES, RECORD_BYTES_MAX};
 use ashlar_format::log::{HEADER_BYTES, Record};
@@ -86,7 +87,7 @@ impl Scan {
         let mut end = index;
         while end < self.len() {
             end += 1;
-            if !self.record(end - 1)?.header.unfinished {
+            if !self.record(end - 1)?.header.unfinished || !sabotage::kept(Rule::Whole) {
                 return Ok(Some(index..end));
             }
         }

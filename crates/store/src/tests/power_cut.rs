@@ -3,15 +3,15 @@
 //! Method: a device that remembers its writes; random programs of transactions, data writes,
 //! overwrites in place, syncs and checkpoints; images that hold any subset of the sectors written
 //! since the last flush; recovery of each, cut short as well, and a comparison with the model.
+//! The same with a rule broken on purpose must fail.
 
-#![allow(clippy::unwrap_used)]
-
+use crate::sabotage::{Rule, breaking};
+use crate::{AllocHint, Error, FormatOptions, OpenOptions, SharedBytes, Store, Txn};
 use ashlar_device::{AlignedBuf, Device, Finish, MemoryDevice, Topology, Write};
 use ashlar_format::BLOCK_SIZE;
 use ashlar_format::key::TreeId;
 use ashlar_format::limits::BLOCK_BYTES;
 use ashlar_format::log::DataSums;
-use ashlar_store::{AllocHint, Error, FormatOptions, OpenOptions, SharedBytes, Store};
 use fastrand::Rng;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -19,6 +19,8 @@ use std::sync::{Arc, Mutex};
 
 const VOLUME_BYTES: u64 = 16 << 20;
 const SECTOR: usize = 512;
+/// Programs within which a broken rule must show.
+const SABOTAGE_SEEDS: u64 = 40;
 
 #[derive(Debug)]
 enum Event {
@@ -45,18 +47,51 @@ impl Recorder {
         self.events.lock().unwrap().len()
     }
 
+    /// Where to cut: anywhere, or in front of a flush, where most is pending.
+    fn draw_cut(&self, random: &mut Rng) -> usize {
+        let events = self.events.lock().unwrap();
+        let any = random.usize(..=events.len());
+        let flush = events[any..].iter().position(|event| matches!(event, Event::Flush));
+        any + flush.filter(|_| random.bool()).unwrap_or(0)
+    }
+
+    /// A cut in the middle of the longest write, and how many events had happened: all before it
+    /// survives, and so does its beginning.
+    fn image_in_longest(&self, random: &mut Rng) -> (usize, Vec<u8>) {
+        let events = self.events.lock().unwrap();
+        let length = |event: &Event| match event {
+            Event::Write(_, bytes) => bytes.len(),
+            Event::Flush => 0,
+        };
+        let longest = (0..events.len()).max_by_key(|at| length(&events[*at])).unwrap_or(0);
+        let mut image = self.base.clone();
+        for (index, event) in events.iter().enumerate().take(longest + 1) {
+            let Event::Write(addr, bytes) = event else { continue };
+            let sectors = bytes.len() / SECTOR;
+            let kept = if index < longest { sectors } else { random.usize(..sectors) } * SECTOR;
+            image[*addr as usize..*addr as usize + kept].copy_from_slice(&bytes[..kept]);
+        }
+        (longest, image)
+    }
+
     /// What a cut after `cut` events may leave.
     fn image(&self, cut: usize, random: &mut Rng) -> Vec<u8> {
         let events = self.events.lock().unwrap();
         let flushed = events[..cut].iter().rposition(|e| matches!(e, Event::Flush)).unwrap_or(0);
         let mut image = self.base.clone();
         let odds = [0, 20, 50, 80, 100][random.usize(..5)];
-        let torn = random.u8(..3) == 0;
+        // Whole writes, any sectors, or the beginning of each write.
+        let tear = random.u8(..3);
         for (index, event) in events[..cut].iter().enumerate() {
             let Event::Write(addr, bytes) = event else { continue };
             let whole = random.u8(..100) < odds;
+            let begun = random.usize(..=bytes.len() / SECTOR);
             for (at, sector) in bytes.chunks(SECTOR).enumerate() {
-                let kept = if torn { random.u8(..100) < odds } else { whole };
+                let kept = match tear {
+                    0 => random.u8(..100) < odds,
+                    1 => whole || at < begun,
+                    _ => whole,
+                };
                 if index < flushed || kept {
                     let start = *addr as usize + at * SECTOR;
                     image[start..start + sector.len()].copy_from_slice(sector);
@@ -111,6 +146,10 @@ struct Program {
     states: Vec<State>,
     /// For each state, how many events had happened when it was committed.
     committed_at: Vec<usize>,
+    /// For each stamp of an overwrite that a sync followed, how many events had happened then.
+    firm: BTreeMap<u64, usize>,
+    /// Stamps of overwrites since the last sync.
+    soft: Vec<u64>,
     /// Events after which the state of this index was durable.
     synced: Vec<(usize, usize)>,
 }
@@ -135,6 +174,8 @@ impl Program {
             stamp: seed << 20,
             states: vec![state],
             committed_at: vec![0],
+            firm: BTreeMap::new(),
+            soft: Vec::new(),
             synced: vec![(0, 0)],
         }
     }
@@ -142,7 +183,8 @@ impl Program {
     fn run(&mut self, steps: usize) {
         for _ in 0..steps {
             match self.random.u8(..20) {
-                0..9 => self.transact(),
+                0..6 => self.transact(),
+                6..9 => self.journal(),
                 9..13 => self.overwrite(),
                 13..17 => self.sync(),
                 17 => self.store.prove_all().unwrap(),
@@ -185,7 +227,7 @@ impl Program {
             if self.random.u8(..4) > 0
                 && let Some(stone) = self.lay(&mut txn)
             {
-                let value = [stone.block.to_le_bytes(), stone.count.to_le_bytes()].concat();
+                let value = [stone.block, stone.count, stone.stamp].map(u64::to_le_bytes).concat();
                 txn.put(TreeId::Extents, &id.to_be_bytes(), &value);
                 stones.insert(id, stone);
             }
@@ -196,7 +238,7 @@ impl Program {
     }
 
     /// Writes a stone's data: attached to the record, or straight to the device before it.
-    fn lay(&mut self, txn: &mut ashlar_store::Txn<'_>) -> Option<Stone> {
+    fn lay(&mut self, txn: &mut Txn<'_>) -> Option<Stone> {
         let want = self.random.u64(1..6);
         let mut promise = match self.store.reserve(want) {
             Ok(promise) => promise,
@@ -218,6 +260,33 @@ impl Program {
         Some(Stone { block, count, stamp: self.stamp, soft: Vec::new() })
     }
 
+    /// New bytes for a few whole stones, in the record: all of them, or none.
+    fn journal(&mut self) {
+        let (names, mut stones) = self.states.last().unwrap().clone();
+        let store = Arc::clone(&self.store);
+        let mut txn = store.begin();
+        let many = if self.random.u8(..4) == 0 { 40 } else { 3 };
+        for (id, stone) in &mut stones {
+            if self.random.usize(..12) < many {
+                self.stamp += 1;
+                let bytes = stamped(self.stamp, stone.count);
+                let buf = Arc::new(AlignedBuf::from_slice(&bytes));
+                txn.journal(stone.block, &SharedBytes::new(buf, 0..bytes.len()));
+                let value = [stone.block, stone.count, self.stamp].map(u64::to_le_bytes).concat();
+                txn.put(TreeId::Extents, &id.to_be_bytes(), &value);
+                stone.stamp = self.stamp;
+                stone.soft.clear();
+            }
+        }
+        // Enough to need several records: edits go in front, data comes last.
+        for index in 0..if many > 12 { 88u8 } else { 0 } {
+            txn.put(TreeId::Xattrs, &[index, 1], &[self.stamp as u8; 3000]);
+        }
+        txn.commit().unwrap();
+        self.states.push((names, stones));
+        self.committed_at.push(self.device.len());
+    }
+
     fn overwrite(&mut self) {
         let (_, stones) = self.states.last().unwrap();
         let Some(id) = self.random.choice(stones.keys().copied().collect::<Vec<_>>()) else {
@@ -231,6 +300,7 @@ impl Program {
         let bytes = stamped(stamp, 1);
         // What is attached to a record must be on the device before the block changes again.
         self.sync();
+        self.store.ensure_home(block, 1).unwrap();
         self.store.ensure_overwritable(block, &bytes).unwrap();
         // The cut may come before the write is recorded as done: the model goes first.
         for (_, stones) in self.states.iter_mut().rev() {
@@ -242,6 +312,7 @@ impl Program {
             }
         }
         self.device.write_at(block * BLOCK_BYTES, &bytes).unwrap();
+        self.soft.push(stamp);
     }
 
     fn sync(&mut self) {
@@ -250,7 +321,9 @@ impl Program {
     }
 
     fn note_synced(&mut self) {
-        self.synced.push((self.device.len(), self.states.len() - 1));
+        let events = self.device.len();
+        self.firm.extend(std::mem::take(&mut self.soft).into_iter().map(|stamp| (stamp, events)));
+        self.synced.push((events, self.states.len() - 1));
     }
 
     /// Judges a recovered volume; returns the state it is in.
@@ -260,18 +333,20 @@ impl Program {
         let last = self.committed_at.iter().rposition(|events| *events <= cut).unwrap() + 1;
         let last = last.min(self.states.len() - 1);
         let names = contents(store, TreeId::Names);
-        let extents: BTreeMap<u64, (u64, u64)> = contents(store, TreeId::Extents)
+        let extents: BTreeMap<u64, (u64, u64, u64)> = contents(store, TreeId::Extents)
             .into_iter()
             .map(|(key, value)| {
                 let word = |at: usize| u64::from_le_bytes(value[at..at + 8].try_into().unwrap());
-                (u64::from_be_bytes(key.try_into().unwrap()), (word(0), word(8)))
+                (u64::from_be_bytes(key.try_into().unwrap()), (word(0), word(8), word(16)))
             })
             .collect();
         for state in self.states[durable..=last].iter().rev() {
-            let places = state.1.iter().map(|(id, stone)| (*id, (stone.block, stone.count)));
+            let places =
+                state.1.iter().map(|(id, stone)| (*id, (stone.block, stone.count, stone.stamp)));
             if state.0 == names && places.eq(extents.iter().map(|(id, place)| (*id, *place))) {
                 for stone in state.1.values() {
-                    check_stone(device, stone);
+                    let firm = |stamp: u64| self.firm.get(&stamp).is_some_and(|at| *at <= cut);
+                    check_stone(device, store, stone, &firm);
                 }
                 return state.clone();
             }
@@ -280,20 +355,22 @@ impl Program {
     }
 }
 
-fn check_stone(device: &Arc<dyn Device>, stone: &Stone) {
+/// `firm` says of an overwrite whether it was synced: nothing older may show then.
+fn check_stone(device: &Arc<dyn Device>, store: &Store, stone: &Stone, firm: &dyn Fn(u64) -> bool) {
     let mut bytes = vec![0; stone.count as usize * BLOCK_SIZE];
     device.read_at(stone.block * BLOCK_BYTES, &mut bytes).unwrap();
+    for (block, newer) in store.journaled(stone.block..stone.block + stone.count) {
+        let at = (block - stone.block) as usize * BLOCK_SIZE;
+        bytes[at..at + BLOCK_SIZE].copy_from_slice(newer.as_slice());
+    }
     for (at, sector) in bytes.chunks(SECTOR).enumerate() {
         let (index, inside) = (at / 8, at % 8 * SECTOR);
-        let stamps = std::iter::once(stone.stamp)
-            .chain(stone.soft.iter().filter(|(i, _)| *i == index as u64).map(|(_, s)| *s));
-        let fits = stamps.clone().any(|s| stamped(s, 1)[inside..inside + SECTOR] == *sector);
-        assert!(
-            fits,
-            "block {} sector {at} holds none of {:?}",
-            stone.block,
-            stamps.collect::<Vec<_>>()
-        );
+        let soft = stone.soft.iter().filter(|(i, _)| *i == index as u64).map(|(_, s)| *s);
+        let mut stamps: Vec<u64> = std::iter::once(stone.stamp).chain(soft).collect();
+        let newest = stamps.iter().rposition(|stamp| firm(*stamp)).unwrap_or(0);
+        stamps.drain(..newest);
+        let fits = stamps.iter().any(|s| stamped(*s, 1)[inside..inside + SECTOR] == *sector);
+        assert!(fits, "block {} sector {at} holds none of {:?}", stone.block, stamps);
     }
 }
 
@@ -330,24 +407,45 @@ fn check_space(store: &Store, state: &State) {
     }
 }
 
-fn sweep(seeds: std::ops::Range<u64>, cuts_each: usize) {
-    let formatted: Arc<dyn Device> = Arc::new(MemoryDevice::new(VOLUME_BYTES));
-    Store::format(&formatted, &FormatOptions::default(), |_| {}).unwrap();
+fn formatted() -> Vec<u8> {
+    let device: Arc<dyn Device> = Arc::new(MemoryDevice::new(VOLUME_BYTES));
+    Store::format(&device, &FormatOptions::default(), |_| {}).unwrap();
     let mut base = vec![0; VOLUME_BYTES as usize];
-    formatted.read_at(0, &mut base).unwrap();
+    device.read_at(0, &mut base).unwrap();
+    base
+}
+
+fn sweep(seeds: std::ops::Range<u64>, cuts_each: usize) {
+    let base = formatted();
     for seed in seeds {
         let result = std::panic::catch_unwind(|| sweep_one(seed, base.clone(), cuts_each));
         assert!(result.is_ok(), "power cut sweep fails with seed {seed}");
     }
 }
 
+/// Breaks a rule; some program and cut must show it.
+fn must_be_missed(rule: Rule) {
+    let base = formatted();
+    breaking(Some(rule));
+    let found = (0..SABOTAGE_SEEDS)
+        .find(|seed| std::panic::catch_unwind(|| sweep_one(*seed, base.clone(), 12)).is_err());
+    breaking(None);
+    println!("without {rule:?}: seed {found:?}");
+    assert!(found.is_some(), "{rule:?} is broken, and nobody noticed");
+}
+
 fn sweep_one(seed: u64, base: Vec<u8>, cuts_each: usize) {
     let mut program = Program::new(Arc::new(Recorder::new(base)), seed, State::default());
     program.run(60);
     let mut random = Rng::with_seed(seed ^ 0xc07);
-    for _ in 0..cuts_each {
-        let cut = random.usize(..=program.device.len());
-        let mut device = Arc::new(Recorder::new(program.device.image(cut, &mut random)));
+    for round in 0..cuts_each {
+        let (cut, image) = if round % 4 == 3 {
+            program.device.image_in_longest(&mut random)
+        } else {
+            let cut = program.device.draw_cut(&mut random);
+            (cut, program.device.image(cut, &mut random))
+        };
+        let mut device = Arc::new(Recorder::new(image));
         let options = OpenOptions { background: false, ..Default::default() };
         let open = |device: &Arc<Recorder>| {
             Store::open(Arc::clone(device) as Arc<dyn Device>, &options).unwrap().0
@@ -366,7 +464,7 @@ fn sweep_one(seed: u64, base: Vec<u8>, cuts_each: usize) {
         // Life goes on, blocks are reused, and a second cut is no worse than the first.
         let mut next = Program::new(Arc::clone(&device), seed + 7777, state);
         next.run(15);
-        let cut = random.usize(..=next.device.len());
+        let cut = next.device.draw_cut(&mut random);
         let again = Arc::new(Recorder::new(next.device.image(cut, &mut random)));
         let store = open(&again);
         let shared = Arc::clone(&again) as Arc<dyn Device>;
@@ -385,4 +483,49 @@ fn volume_is_a_prefix_of_its_transactions_after_any_power_cut() {
 #[ignore = "minutes; run by command"]
 fn volume_is_a_prefix_of_its_transactions_after_any_power_cut_long() {
     sweep(100..1000, 60);
+}
+
+#[test]
+fn proof_overwrite_is_missed() {
+    must_be_missed(Rule::ProofOverwrite);
+}
+
+#[test]
+fn proof_reuse_is_missed() {
+    must_be_missed(Rule::ProofReuse);
+}
+
+#[test]
+fn conditional_is_missed() {
+    must_be_missed(Rule::Conditional);
+}
+
+#[test]
+fn recovery_proof_is_missed() {
+    must_be_missed(Rule::RecoveryProof);
+}
+
+#[test]
+fn sums_is_missed() {
+    must_be_missed(Rule::Sums);
+}
+
+#[test]
+fn home_checkpoint_is_missed() {
+    must_be_missed(Rule::HomeCheckpoint);
+}
+
+#[test]
+fn revoke_home_is_missed() {
+    must_be_missed(Rule::RevokeHome);
+}
+
+#[test]
+fn free_revokes_is_missed() {
+    must_be_missed(Rule::FreeRevokes);
+}
+
+#[test]
+fn whole_is_missed() {
+    must_be_missed(Rule::Whole);
 }

@@ -1,0 +1,3 @@
+//! Tests that break what they test: rules of the log are taken out of force.
+
+mod power_cut;
