@@ -116,6 +116,7 @@ fn sqlite_without_any_journal_on_an_atomic_mount() {
 const POSTGRES: &str = r#"
     bin=$(ls -d /usr/lib/postgresql/*/bin | tail -1); out=$(dirname "$PWD")/postgres
     mkdir -p $out; chown postgres $out
+    trap 'echo "line $LINENO: $BASH_COMMAND"; tail -15 $out/log' ERR
     as() { setpriv --reuid postgres --regid postgres --init-groups "$@"; }
     start() {
         as $bin/pg_ctl -D db/data -l $out/log -w -o "-k $out -c listen_addresses=" \
@@ -134,7 +135,7 @@ fn stop_postgres(number: &str) {
 
 #[test]
 fn postgresql_without_full_page_writes() {
-    let (rounds, scale) = if soak() { (100, 10) } else { (2, 1) };
+    let (rounds, scale) = if soak() { (100, 10) } else { (4, 1) };
     let mut volume = Ashlar::create_with("postgres", "atomic=commit");
     script(
         volume.path(),
@@ -153,7 +154,8 @@ fn postgresql_without_full_page_writes() {
             &format!(
                 "{POSTGRES}
                 start; head -1 db/data/postmaster.pid
-                as $bin/pgbench -h $out -c 4 -T 60 postgres > /dev/null 2>&1 &"
+                # -n: a run would begin by emptying the history.
+                as $bin/pgbench -n -h $out -c 4 -T 60 postgres > /dev/null 2>&1 &"
             ),
         );
         std::thread::sleep(Duration::from_millis(fastrand::u64(1500..4000)));

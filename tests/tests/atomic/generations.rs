@@ -27,10 +27,10 @@ const NOTES: &str = "ASHLAR_ATOMIC_NOTES";
 /// Length of a generation.
 fn length(how: &str, generation: u64) -> usize {
     let blocks = 1 + (generation.wrapping_mul(0x9e37_79b9) >> 7) as usize % 60;
-    match generation % 5 {
+    match generation % 10 {
         _ if how == "direct" => blocks * BLOCK,
-        0 => 700,
-        1 => 1 + blocks * 40 * BLOCK,
+        0 | 5 => 700,
+        1 => 1 + blocks * 10 * BLOCK,
         _ => blocks * BLOCK + generation as usize % 1000,
     }
 }
@@ -82,7 +82,8 @@ fn write_generation(how: &str, file: &File, generation: u64, random: &mut Rng) -
                 plain_ioctl(file, START).map_err(errno)?;
             }
             let bytes = content(generation, length);
-            for (at, end) in pieces(random, length, random.usize(1..9000)) {
+            let unit = random.usize(500..9000);
+            for (at, end) in pieces(random, length, unit) {
                 file.write_all_at(&bytes[at..end], at as u64)?;
             }
             file.set_len(length as u64)?;

@@ -53,7 +53,7 @@ use parking_lot::Mutex;
 
 use crate::handles::Handles;
 use crate::inside::Inside;
-use crate::wire::abi::{self, InHeader};
+use crate::wire::abi::{self, InHeader, SetattrValid};
 use crate::wire::channel::{Channel, OutputBuffer};
 use crate::wire::reply::{Errno, Reply};
 use crate::wire::request::{Operation, Request};
@@ -169,6 +169,7 @@ impl Server {
 
     /// Operations on one inode, one open file or the volume, that answer with a structure.
     fn dispatch_inode(&self, header: &InHeader, operation: &Operation<'_>) -> Answer {
+        const SIZE: u32 = SetattrValid::SIZE.bits();
         let ino = Ino(header.nodeid);
         match operation {
             Operation::Lookup { name } if self.inside.is_caller(header) && ino == Ino::ROOT => {
@@ -183,7 +184,11 @@ impl Server {
                 Ok(Reply::Silent)
             }
             Operation::Getattr(arguments) => self.getattr(ino, arguments),
-            Operation::Setattr(_) if self.inside.is_caller(header) => self.size_as_it_is(ino),
+            Operation::Setattr(arguments)
+                if self.inside.is_caller(header) && arguments.valid & SIZE != 0 =>
+            {
+                self.size_as_it_is(ino)
+            }
             Operation::Setattr(arguments) => self.setattr(ino, arguments),
             Operation::Statx => self.statx(ino),
             Operation::Readlink => self.readlink(ino),
