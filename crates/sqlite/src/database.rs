@@ -113,6 +113,9 @@ impl DatabaseFile {
         if name.is_some_and(|name| shared.groups.join(&name.inner, member)) {
             return Ok(());
         }
+        // SQLite may find the super-journal gone when it comes to undo this database, and would leave
+        // it as it is.
+        self.abort()?;
         let text = format!(
             "one transaction cannot cover {} and databases elsewhere: {} is not in that volume",
             shared.path.display(),

@@ -217,3 +217,68 @@ impl Api {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+
+    use rusqlite::ffi as generated;
+
+    use super::*;
+
+    /// Compares offsets of fields.
+    macro_rules! same {
+        ($own:ty, $other:ty; $($field:ident $name:ident)*) => {
+            $(assert_eq!(offset_of!($own, $field), offset_of!($other, $name), stringify!($name));)*
+        };
+    }
+
+    #[test]
+    fn structures_lie_in_memory_as_sqlite_has_them() {
+        same!(File, generated::sqlite3_file; methods pMethods);
+        same!(IoMethods, generated::sqlite3_io_methods; version iVersion close xClose read xRead
+            write xWrite truncate xTruncate sync xSync file_size xFileSize lock xLock
+            unlock xUnlock check_reserved_lock xCheckReservedLock file_control xFileControl
+            sector_size xSectorSize device_characteristics xDeviceCharacteristics);
+        same!(Vfs, generated::sqlite3_vfs; version iVersion file_bytes szOsFile
+            path_bytes_max mxPathname next pNext name zName app_data pAppData open xOpen
+            delete xDelete access xAccess full_pathname xFullPathname dl_open xDlOpen
+            dl_error xDlError dl_sym xDlSym dl_close xDlClose randomness xRandomness
+            sleep xSleep current_time xCurrentTime last_error xGetLastError
+            current_time_int64 xCurrentTimeInt64);
+    }
+
+    #[test]
+    fn numbers_are_those_of_sqlite() {
+        macro_rules! equal {
+            ($($name:ident $full:ident)*) => {
+                $(assert_eq!($name, generated::$full, stringify!($full));)*
+            };
+        }
+        equal! {
+            IOERR_SHORT_READ SQLITE_IOERR_SHORT_READ
+            IOERR_FSYNC SQLITE_IOERR_FSYNC
+            IOERR_DELETE_NOENT SQLITE_IOERR_DELETE_NOENT
+            IOERR_BEGIN_ATOMIC SQLITE_IOERR_BEGIN_ATOMIC
+            IOERR_COMMIT_ATOMIC SQLITE_IOERR_COMMIT_ATOMIC
+            IOERR_ROLLBACK_ATOMIC SQLITE_IOERR_ROLLBACK_ATOMIC
+            IOERR_CLOSE SQLITE_IOERR_CLOSE
+            OPEN_SUPER_JOURNAL SQLITE_OPEN_SUPER_JOURNAL
+            OPEN_MAIN_JOURNAL SQLITE_OPEN_MAIN_JOURNAL
+            OPEN_WAL SQLITE_OPEN_WAL
+            FCNTL_SYNC SQLITE_FCNTL_SYNC
+            FCNTL_COMMIT_PHASETWO SQLITE_FCNTL_COMMIT_PHASETWO
+            FCNTL_CKPT_DONE SQLITE_FCNTL_CKPT_DONE
+            FCNTL_BEGIN_ATOMIC_WRITE SQLITE_FCNTL_BEGIN_ATOMIC_WRITE
+            FCNTL_COMMIT_ATOMIC_WRITE SQLITE_FCNTL_COMMIT_ATOMIC_WRITE
+            FCNTL_ROLLBACK_ATOMIC_WRITE SQLITE_FCNTL_ROLLBACK_ATOMIC_WRITE
+            FCNTL_VFSNAME SQLITE_FCNTL_VFSNAME
+            FCNTL_LOCKSTATE SQLITE_FCNTL_LOCKSTATE
+            IOCAP_ATOMIC SQLITE_IOCAP_ATOMIC
+            IOCAP_SAFE_APPEND SQLITE_IOCAP_SAFE_APPEND
+            IOCAP_SEQUENTIAL SQLITE_IOCAP_SEQUENTIAL
+            IOCAP_POWERSAFE_OVERWRITE SQLITE_IOCAP_POWERSAFE_OVERWRITE
+            IOCAP_BATCH_ATOMIC SQLITE_IOCAP_BATCH_ATOMIC
+        }
+    }
+}

@@ -15,5 +15,5 @@ mod plain;
 mod vfs;
 mod volumes;
 
-pub use entry::sqlite3_ashlarsqlite_init;
+pub use entry::{auto_init, sqlite3_ashlarsqlite_init};
 pub use volumes::{Provided, provide};

@@ -1,0 +1,149 @@
+//! Power cuts in the middle of SQL. Goal: after a cut anywhere both databases are whole, agree on the
+//! last transaction, and have every one that was acknowledged. Method: a workload on a device that
+//! remembers every write and flush; then, for random cuts, what the media may have left is opened.
+
+mod common;
+
+use std::sync::Arc;
+
+use ashlar::Volume;
+use ashlar_sim::crash::CrashStates;
+use ashlar_sim::device::SimDevice;
+use ashlar_sim::image::Image;
+use common::{check_bank, create_bank, fingerprint, open, random_transaction};
+use fastrand::Rng;
+use rusqlite::Connection;
+
+const VOLUME_BYTES: u64 = 96 << 20;
+
+/// What was promised after so many events.
+struct Promise {
+    events: usize,
+    number: i64,
+    fingerprint: String,
+}
+
+/// Settings that change how SQLite commits; all of them promise durability.
+fn configure(connection: &Connection, random: &mut Rng) -> rusqlite::Result<()> {
+    for database in ["main", "b"] {
+        let mode = ["delete", "truncate", "persist"][random.usize(..3)];
+        let sync = ["normal", "full", "extra"][random.usize(..3)];
+        let cache = [3, 12, 500][random.usize(..3)];
+        connection.execute_batch(&format!(
+            "pragma {database}.journal_mode = {mode}; pragma {database}.synchronous = {sync};
+             pragma {database}.cache_size = {cache};"
+        ))?;
+    }
+    let vacuum = ["none", "full", "incremental"][random.usize(..3)];
+    connection.execute_batch(&format!("pragma auto_vacuum = {vacuum}; vacuum"))
+}
+
+fn run_workload(device: &Arc<SimDevice>, random: &mut Rng, name: &str, count: i64) -> Vec<Promise> {
+    let volume = Volume::options().create_on(Arc::clone(device) as _).unwrap();
+    let provided = ashlar_sqlite::provide(name, volume).expect("the name is free");
+    let connection = open(name).unwrap();
+    create_bank(&connection).unwrap();
+    configure(&connection, random).unwrap();
+    let reader = open(name).unwrap();
+    let mut promises = vec![];
+    let promise = |connection: &Connection, number| {
+        let events = device.event_count();
+        Promise { events, number, fingerprint: fingerprint(connection).unwrap() }
+    };
+    promises.push(promise(&connection, 0));
+    for number in 1..=count {
+        if random_transaction(&connection, random, number).unwrap() {
+            promises.push(promise(&connection, number));
+        }
+        let last = promises.last().expect("the first is there");
+        let now = fingerprint(&connection).unwrap();
+        assert_eq!(now, last.fingerprint, "after transaction {number}");
+        assert_eq!(fingerprint(&reader).unwrap(), last.fingerprint, "seen by others");
+        match random.u32(..30) {
+            0 => connection.execute_batch("vacuum").unwrap(),
+            1 => connection.execute_batch("vacuum b; pragma incremental_vacuum(5)").unwrap(),
+            2 => configure(&connection, random).unwrap_or_else(|error| panic!("{error}")),
+            _ => {}
+        }
+    }
+    drop((connection, reader));
+    drop(provided);
+    promises
+}
+
+/// Opens what a cut left; says what is wrong with it.
+fn judge(
+    image: Image,
+    name: &str,
+    before: &Promise,
+    after: Option<&Promise>,
+) -> Result<(), String> {
+    let device = Arc::new(SimDevice::new(VOLUME_BYTES, image));
+    let volume = Volume::options().open_on(device).map_err(|error| error.to_string())?;
+    let provided = ashlar_sqlite::provide(name, volume).map_err(|_| "the name is taken")?;
+    let connection = open(name).map_err(|error| error.to_string())?;
+    let number = check_bank(&connection)?;
+    let found = fingerprint(&connection).map_err(|error| error.to_string())?;
+    let allowed = [Some(before), after];
+    let allowed = || allowed.iter().flatten();
+    if !allowed().any(|promise| promise.number == number && promise.fingerprint == found) {
+        let numbers: Vec<i64> = allowed().map(|promise| promise.number).collect();
+        return Err(format!("found {number} ({found}), allowed are {numbers:?}"));
+    }
+    drop(connection);
+    drop(provided);
+    Ok(())
+}
+
+/// Runs one seed; returns how many states were judged, or what is wrong with one.
+fn sweep(seed: u64, device: SimDevice) -> Result<usize, String> {
+    let mut random = Rng::with_seed(seed);
+    let device = Arc::new(device);
+    let promises = run_workload(&device, &mut random, &format!("/crash-{seed}"), 60);
+    let history = device.history();
+    let first = promises[0].events;
+    let mut cuts: Vec<usize> = (0..60).map(|_| random.usize(first..=history.len())).collect();
+    cuts.sort_unstable();
+    let mut states = CrashStates::new(device.base(), &history);
+    let (mut judged, mut result) = (0, Ok(()));
+    for (index, cut) in cuts.into_iter().enumerate() {
+        let last = promises.partition_point(|promise| promise.events <= cut) - 1;
+        let (before, after) = (&promises[last], promises.get(last + 1));
+        states.judge_anew();
+        states.visit(cut, 3, &mut random, |image| {
+            judged += 1;
+            let name = format!("/judge-{seed}-{index}");
+            if result.is_ok()
+                && let Err(reason) = judge(image, &name, before, after)
+            {
+                result = Err(format!("ASHLAR_SEED={seed}: cut after event {cut}: {reason}"));
+            }
+        });
+    }
+    result.map(|()| judged)
+}
+
+#[test]
+fn a_power_cut_leaves_the_last_commit_of_both_databases() {
+    let seeds = match std::env::var("ASHLAR_SEED") {
+        Ok(seed) => vec![seed.parse().unwrap()],
+        Err(_) => (0..4).map(|_| fastrand::u64(..1 << 40)).collect(),
+    };
+    for seed in seeds {
+        let device = SimDevice::new(VOLUME_BYTES, Image::default());
+        match sweep(seed, device) {
+            Ok(judged) => println!("{judged} states"),
+            Err(reason) => panic!("{reason}"),
+        }
+    }
+}
+
+/// The test above can fail.
+#[test]
+fn a_device_that_lies_is_found_out() {
+    let lies = (0..3).filter(|seed| {
+        let device = SimDevice::new(VOLUME_BYTES, Image::default()).lying();
+        sweep(*seed, device).is_err()
+    });
+    assert!(lies.count() > 0);
+}
