@@ -141,7 +141,8 @@ fn build_of_this_repository(mount: &Path) {
             tar -C {} --exclude='./target*' --exclude=./.git -cf - . | tar -C repository -xf -
             cd repository; export CARGO_TARGET_DIR=$PWD/target
             unset RUSTFLAGS RUSTC_WRAPPER
-            cargo test --offline -p ashlar-btree > ../tests.log 2>&1 || {{ cat ../tests.log; exit 1; }}
+            cargo test --offline -p ashlar-btree > ../tests.log 2>&1 \
+                || {{ cat ../tests.log; exit 1; }}
             grep -q 'test result: ok' ../tests.log; ! grep -q 'FAILED' ../tests.log
             cd ..; rm -rf repository
             "#,

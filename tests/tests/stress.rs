@@ -6,7 +6,7 @@
 //! | pjdfstest | what POSIX says of names, modes, times and links | `cargo xtask soak` |
 //! | fsx | random operations on a file, as in `fsx.rs`, by somebody else | `cargo xtask soak` |
 //!
-//! The last two come from crates.io; `cargo xtask soak` installs them.
+//! `cargo xtask soak` installs the last two with `cargo install`.
 
 use ashlar_tests::mounts::{Ashlar, Xfs};
 use ashlar_tests::programs::{run, run_ok, script, soak, soak_time};
@@ -122,8 +122,8 @@ fn foreign_fsx_finds_the_right_bytes() {
             break;
         }
         let settings = format!(
-            "flen = {size}\n[opsize]\nmin = 1\nmax = {largest}\n[weights]\nclose_open = 1\nread = 10\n\
-             write = 10\nmapread = {mapped}\nmapwrite = {mapped}\ninvalidate = 1\ntruncate = 3\n\
+            "flen = {size}\n[opsize]\nmin = 1\nmax = {largest}\n[weights]\n\
+             close_open = 1\nread = 10\nwrite = 10\nmapread = {mapped}\nmapwrite = {mapped}\ninvalidate = 1\ntruncate = 3\n\
              fsync = 0.2\nfdatasync = 0.2\nposix_fallocate = 2\npunch_hole = 3\nsendfile = 2\n\
              posix_fadvise = 2\ncopy_file_range = 3\n"
         );

@@ -18,7 +18,7 @@ const SOAK_PARTS: [(&str, &str, &str); 12] = [
     ("cargo", "programs", "small_crate"),
     ("shells", "programs", "many_processes"),
 ];
-/// Test programs of other people, from crates.io, and the part that runs each.
+/// Test programs of other people, and the part that runs each.
 const JUDGES: [(&str, &str, &str); 2] =
     [("pjdfstest", "0.2.2", "pjdfstest"), ("fsx", "0.3.2", "foreign-fsx")];
 
