@@ -14,7 +14,7 @@
 //! | [`node`] | B+tree nodes: header, slots, cells, child pointers |
 //! | [`key`] | the trees and the byte-comparable keys in each |
 //! | [`inode`], [`extent`], [`name`] | values of the inodes, extents and names trees |
-//! | [`log`] | log records: header, edits, data sums |
+//! | [`log`], [`sums`] | log records: header, edits, data sums |
 //! | [`features`] | feature flags and the format version |
 //! | [`checksum`] | CRC-32C, and the seeded hash of names |
 //! | [`corruption`] | what is said about bytes that are wrong |
@@ -32,6 +32,7 @@ pub mod limits;
 pub mod log;
 pub mod name;
 pub mod node;
+pub mod sums;
 pub mod superblock;
 
 pub use corruption::{Corruption, Result};

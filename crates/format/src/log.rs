@@ -39,15 +39,7 @@
 //! home later, and the log is not cut in front of the record before that is durable. A free edit of
 //! a later record takes the block out of what is still to be written home.
 //!
-//! Data sums, one group for each run of freshly written blocks that the record makes reachable:
-//!
-//! ```text
-//! first block 8, count 4, last_bytes 4, then count CRC-32Cs of 4 bytes
-//! ```
-//!
-//! `last_bytes` is how many bytes of the run's last block are summed: those below the end of the
-//! file. Bytes behind it are not reachable yet, so a later append may write them in place before
-//! this record is proven flushed.
+//! Data sums are described in `sums.rs`.
 
 use crate::checksum::crc32c_without;
 use crate::key::TreeId;
@@ -55,6 +47,8 @@ use crate::limits::{BLOCK_SIZE, KEY_BYTES_MAX, RECORD_BYTES_MAX, VALUE_BYTES_MAX
 use crate::{Corruption, Result};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+pub use crate::sums::DataSums;
 
 /// First bytes of a record.
 pub const MAGIC: [u8; 4] = *b"ALOG";
@@ -267,110 +261,45 @@ impl<'a> Iterator for Edits<'a> {
     }
 }
 
-/// Checksums of a run of freshly written blocks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DataSums {
-    /// First block.
-    pub block: u64,
-    /// Bytes summed of the last block, 1 to 4096.
-    pub last_bytes: u32,
-    /// One CRC-32C a block.
-    pub sums: Vec<u32>,
+/// What a record holds behind its header.
+#[derive(Debug, Clone, Default)]
+pub struct RecordParts<'a> {
+    /// Encoded edits.
+    pub edits: &'a [u8],
+    /// Encoded sums.
+    pub sums: &'a [u8],
+    /// Journaled data, in the order of the edits that name its places.
+    pub data: Vec<&'a [u8]>,
 }
 
-impl DataSums {
-    /// Sums `bytes`, to be written from block `block` on; a partial last block is summed as far
-    /// as it goes.
+impl RecordParts<'_> {
+    /// Bytes of the record with its header, before padding.
     #[must_use]
-    pub fn of(block: u64, bytes: &[u8]) -> Self {
-        let sums = bytes.chunks(BLOCK_SIZE).map(crate::checksum::crc32c).collect();
-        let tail = bytes.len() % BLOCK_SIZE;
-        let last_bytes = if tail == 0 { BLOCK_SIZE } else { tail } as u32;
-        Self { block, last_bytes, sums }
+    pub fn record_bytes(&self) -> usize {
+        HEADER_BYTES + self.edits.len() + self.sums.len() + self.data_bytes()
     }
 
-    /// Appends the group's bytes.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.block.to_le_bytes());
-        out.extend_from_slice(&(self.sums.len() as u32).to_le_bytes());
-        out.extend_from_slice(&self.last_bytes.to_le_bytes());
-        for sum in &self.sums {
-            out.extend_from_slice(&sum.to_le_bytes());
-        }
-    }
-
-    /// Bytes that [`Self::encode`] appends.
-    #[must_use]
-    pub fn encoded_bytes(&self) -> usize {
-        16 + 4 * self.sums.len()
-    }
-
-    /// The same sums in groups of at most `count` blocks.
-    pub fn split(&self, count: usize) -> impl Iterator<Item = Self> + '_ {
-        let parts = self.sums.chunks(count).enumerate();
-        parts.map(move |(index, sums)| {
-            let last = (index + 1) * count >= self.sums.len();
-            Self {
-                block: self.block + (index * count) as u64,
-                last_bytes: if last { self.last_bytes } else { BLOCK_SIZE as u32 },
-                sums: sums.to_vec(),
-            }
-        })
-    }
-
-    /// Decodes all groups of a record.
-    ///
-    /// # Errors
-    /// [`Corruption`] when the bytes do not divide into groups.
-    pub fn decode_all(mut bytes: &[u8]) -> Result<Vec<Self>> {
-        let mut groups = Vec::new();
-        while !bytes.is_empty() {
-            let (group, rest) = Self::decode(bytes).ok_or_else(|| {
-                Corruption::new("log record", 0, format!("bad sums {} bytes long", bytes.len()))
-            })?;
-            groups.push(group);
-            bytes = rest;
-        }
-        Ok(groups)
-    }
-
-    fn decode(bytes: &[u8]) -> Option<(Self, &[u8])> {
-        let (block, rest) = bytes.split_first_chunk::<8>()?;
-        let (count, rest) = rest.split_first_chunk::<4>()?;
-        let (last, rest) = rest.split_first_chunk::<4>()?;
-        let count = usize::try_from(u32::from_le_bytes(*count)).ok()?;
-        let last_bytes = u32::from_le_bytes(*last);
-        let (sums, rest) = rest.split_at_checked(count.checked_mul(4)?)?;
-        let block = u64::from_le_bytes(*block);
-        block.checked_add(count as u64)?;
-        if count == 0 || last_bytes == 0 || last_bytes > BLOCK_SIZE as u32 {
-            return None;
-        }
-        let sums = sums
-            .chunks_exact(4)
-            .map(|sum| u32::from_le_bytes([sum[0], sum[1], sum[2], sum[3]]))
-            .collect();
-        Some((Self { block, last_bytes, sums }, rest))
+    fn data_bytes(&self) -> usize {
+        self.data.iter().map(|data| data.len()).sum()
     }
 }
 
-/// Builds a record's bytes from its parts, padded with zeros to `header.sector`.
+/// Writes a record into `out`, which is zeroed and as long as the record padded to `header.sector`.
 ///
-/// Returns the bytes and the record's checksum, which the next record names.
+/// Returns the record's checksum, which the next record names.
 ///
 /// # Panics
-/// When the parts pass [`RECORD_BYTES_MAX`]: the log closes records long before.
-#[must_use]
-pub fn encode_record(
+/// When the record passes [`RECORD_BYTES_MAX`], or `out` is not as long: the log closes records long
+/// before, and counts their bytes.
+pub fn write_record(
     header: &RecordHeader,
     uuid: &[u8; 16],
-    edits: &[u8],
-    sums: &[u8],
-    data: &[u8],
-) -> (Vec<u8>, u32) {
-    let length = HEADER_BYTES + edits.len() + sums.len() + data.len();
-    let padded = length.next_multiple_of(header.sector as usize);
-    assert!(padded <= RECORD_BYTES_MAX as usize, "log record of {length} bytes");
+    parts: &RecordParts<'_>,
+    out: &mut [u8],
+) -> u32 {
+    let length = parts.record_bytes();
+    assert!(out.len() <= RECORD_BYTES_MAX as usize, "log record of {length} bytes");
+    assert!(out.len() == length.next_multiple_of(header.sector as usize), "padded otherwise");
     let raw = RawRecordHeader {
         magic: MAGIC,
         checksum: 0.into(),
@@ -381,21 +310,39 @@ pub fn encode_record(
         length: (length as u32).into(),
         previous_checksum: header.previous_checksum.into(),
         checkpoint: header.checkpoint.into(),
-        edit_bytes: (edits.len() as u32).into(),
-        sum_bytes: (sums.len() as u32).into(),
-        data_bytes: (data.len() as u32).into(),
+        edit_bytes: (parts.edits.len() as u32).into(),
+        sum_bytes: (parts.sums.len() as u32).into(),
+        data_bytes: (parts.data_bytes() as u32).into(),
         sector: header.sector.into(),
         flags: (if header.unfinished { UNFINISHED } else { 0 }).into(),
         reserved: [0; 12],
     };
-    let mut bytes = Vec::with_capacity(padded);
-    bytes.extend_from_slice(raw.as_bytes());
-    bytes.extend_from_slice(edits);
-    bytes.extend_from_slice(sums);
-    bytes.extend_from_slice(data);
-    let checksum = crc32c_without(&bytes, CHECKSUM_AT);
-    bytes[CHECKSUM_AT..CHECKSUM_AT + 4].copy_from_slice(&checksum.to_le_bytes());
-    bytes.resize(padded, 0);
+    let mut at = 0;
+    let pieces = [raw.as_bytes(), parts.edits, parts.sums];
+    for piece in pieces.into_iter().chain(parts.data.iter().copied()) {
+        out[at..at + piece.len()].copy_from_slice(piece);
+        at += piece.len();
+    }
+    let checksum = crc32c_without(&out[..length], CHECKSUM_AT);
+    out[CHECKSUM_AT..CHECKSUM_AT + 4].copy_from_slice(&checksum.to_le_bytes());
+    checksum
+}
+
+/// A record's bytes, padded, and its checksum: see [`write_record`].
+///
+/// # Panics
+/// As [`write_record`].
+#[must_use]
+pub fn encode_record(
+    header: &RecordHeader,
+    uuid: &[u8; 16],
+    edits: &[u8],
+    sums: &[u8],
+    data: &[u8],
+) -> (Vec<u8>, u32) {
+    let parts = RecordParts { edits, sums, data: vec![data] };
+    let mut bytes = vec![0; parts.record_bytes().next_multiple_of(header.sector as usize)];
+    let checksum = write_record(header, uuid, &parts, &mut bytes);
     (bytes, checksum)
 }
 

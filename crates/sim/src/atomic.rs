@@ -72,10 +72,9 @@ pub fn sweep_seed(base: &Image, seed: u64, options: &SweepOptions) -> Result<Swe
         program.returned(undefined);
         ends.push(device.event_count());
     }
-    let Program { versions, handles, volume, inodes, .. } = program;
-    // As a power cut: nothing is closed in good order.
-    std::mem::forget((handles, volume));
+    // Before anything is closed in good order.
     let history = device.history();
+    let Program { versions, inodes, .. } = program;
     let mut states = CrashStates::new(device.base(), &history);
     let mut random = Rng::with_seed(seed ^ 0xa70);
     let mut inner = Rng::with_seed(seed ^ 0x1a7);
@@ -147,7 +146,7 @@ impl Judge<'_> {
         volume.set_label("recovered").map_err(|error| error.to_string())?;
         self.compare(&volume).map_err(|reason| format!("after a checkpoint: {reason}"))?;
         // As a power cut.
-        std::mem::forget(volume);
+        drop(volume);
         check_clean(&*device, "after recovery")?;
         Ok(device)
     }

@@ -51,6 +51,12 @@ impl SharedBytes {
         &self.buf[self.range.clone()]
     }
 
+    /// A copy of `bytes`, which holds on to nothing else.
+    #[must_use]
+    pub fn copy(bytes: &[u8]) -> Self {
+        Self::new(Arc::new(AlignedBuf::from_slice(bytes)), 0..bytes.len())
+    }
+
     /// A part of them.
     pub(crate) fn part(&self, range: Range<usize>) -> Self {
         let start = self.range.start;

@@ -51,11 +51,14 @@ const SPACE_EDIT_BYTES: usize = 13;
 struct Taken<'a> {
     file: &'a FileRef<'a>,
     gathered: Option<Gathered<'a>>,
+    /// The dirty blocks, cut where their fates differ.
+    parts: Vec<Part>,
     /// Content that is to be kept in the inode.
     inline: Option<Vec<u8>>,
 }
 
 /// What becomes of a run of dirty blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     /// It has a place that no record speaks of yet.
     Staged,
@@ -85,8 +88,13 @@ impl Volume {
             inodes.iter().map(|inode| FileRef::new(self, inode)).collect();
         let _writebacks: Vec<_> = files.iter().map(|file| file.data.writeback.lock()).collect();
         let committed = self.take(&files).and_then(|taken| {
-            self.write_large(&taken)?;
-            self.commit_taken(&taken)?;
+            let own_place = |part: &&Part| part.way != Way::Journal;
+            let parts = taken.iter().flat_map(|taken| &taken.parts).filter(own_place);
+            let large = parts.clone().map(Part::bytes).sum::<u64>() > ATTACH_BYTES_MAX;
+            if large {
+                self.write_now(&parts.collect::<Vec<_>>())?;
+            }
+            self.commit_taken(&taken, !large)?;
             Ok(taken)
         });
         let taken = committed.inspect_err(|_| files.iter().for_each(revert))?;
@@ -114,39 +122,27 @@ impl Volume {
     }
 
     /// Step 3 for what is too much to travel with the record.
-    fn write_large(&self, taken: &[Taken<'_>]) -> Result<()> {
-        let parts: Vec<Part> = taken.iter().flat_map(Taken::parts).collect();
-        let own_place = |part: &&Part| !matches!(part.way, Way::Journal);
-        let bytes: u64 = parts.iter().filter(own_place).map(Part::bytes).sum();
-        if bytes <= ATTACH_BYTES_MAX {
-            return Ok(());
+    fn write_now(&self, parts: &[&Part]) -> Result<()> {
+        for part in parts {
+            self.data_device.wait_for(&self.store, part.block, part.bytes() / BLOCK_BYTES)?;
         }
-        let write = |part: &Part| {
-            self.data_device.wait_for(&self.store, part.block, part.bytes() / BLOCK_BYTES)
-        };
-        parts.iter().filter(own_place).try_for_each(write)?;
-        let write = |part| {
-            let Part { block, bytes, .. }: &Part = part;
-            Write { addr: block * BLOCK_BYTES, bytes: bytes.as_slice() }
-        };
-        let writes: Vec<Write<'_>> = parts.iter().filter(own_place).map(write).collect();
+        let mut writes = Vec::with_capacity(parts.len());
+        for part in parts {
+            writes.push(Write { addr: part.block * BLOCK_BYTES, bytes: part.bytes.as_slice() });
+        }
         self.data_device
             .submit(&writes, Finish::Nothing)
             .map_err(|error| crate::Error::from(ErrorKind::Io).because(error))
     }
 
-    /// Step 4.
-    fn commit_taken(&self, taken: &[Taken<'_>]) -> Result<()> {
-        let parts: Vec<Vec<Part>> = taken.iter().map(Taken::parts).collect();
-        let own_place = |part: &&Part| !matches!(part.way, Way::Journal);
-        let large = parts.iter().flatten().filter(own_place).map(Part::bytes).sum::<u64>()
-            > ATTACH_BYTES_MAX;
+    /// Step 4. `attached`: what has a place of its own goes out with the record.
+    fn commit_taken(&self, taken: &[Taken<'_>], attached: bool) -> Result<()> {
         let mut maps: Vec<MapGuard<'_>> = taken.iter().map(|t| t.file.data.map.lock()).collect();
         let mut states: Vec<MutexGuard<'_, State>> =
             taken.iter().map(|t| t.file.inode.state()).collect::<Result<_>>()?;
         let mut txn = self.store.begin();
         for (index, taken) in taken.iter().enumerate() {
-            let image = Image { taken, parts: &parts[index], map: &maps[index] };
+            let image = Image { taken, map: &maps[index] };
             image.put(&mut txn, &mut states[index])?;
         }
         let grants: usize = maps.iter().map(|map| map.staged.grant_count()).sum();
@@ -157,7 +153,7 @@ impl Volume {
         if txn.is_empty() {
             return Ok(());
         }
-        let travelling = if large { Vec::new() } else { attach(&mut txn, &parts) };
+        let travelling = if attached { attach(&mut txn, taken) } else { Vec::new() };
         for map in &mut maps {
             let unused = map.staged.unused();
             map.staged.take_grants().into_iter().for_each(|grant| txn.take(grant));
@@ -167,9 +163,9 @@ impl Volume {
         for (block, bytes) in travelling {
             self.data_device.add(lsn, block, bytes);
         }
-        for ((taken, map), parts) in taken.iter().zip(&mut maps).zip(&parts) {
+        for (taken, map) in taken.iter().zip(&mut maps) {
             taken.file.inode.note_lsn(lsn);
-            for part in parts {
+            for part in &taken.parts {
                 map.unpromise(part.blocks.clone());
             }
             map.invalidate();
@@ -186,9 +182,10 @@ fn revert(file: &FileRef<'_>) {
 }
 
 /// Attaches what goes out with the record; returns it with its blocks.
-fn attach(txn: &mut Txn<'_>, parts: &[Vec<Part>]) -> Vec<(u64, SharedBytes)> {
+fn attach(txn: &mut Txn<'_>, taken: &[Taken<'_>]) -> Vec<(u64, SharedBytes)> {
     let mut travelling = Vec::new();
-    for part in parts.iter().flatten().filter(|part| !matches!(part.way, Way::Journal)) {
+    let parts = taken.iter().flat_map(|taken| &taken.parts);
+    for part in parts.filter(|part| part.way != Way::Journal) {
         txn.attach(part.block, part.bytes.clone());
         travelling.push((part.block, part.bytes.clone()));
     }
@@ -208,43 +205,17 @@ impl<'a> Taken<'a> {
             let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
             let count = iomap::buffered_read(&ReadOps(*file), file, 0, &mut bytes)?;
             bytes.truncate(count);
-            return Ok(Self { file, gathered: None, inline: Some(bytes) });
+            return Ok(Self { file, gathered: None, parts: Vec::new(), inline: Some(bytes) });
         }
         let writer = Writer::new(*file, WritebackMode::Commit { journal });
         let gathered = iomap::gather(&writer, file, &(0..u64::MAX))?;
+        let mut parts = Vec::new();
         if let Some(gathered) = &gathered {
             let mut map = file.data.map.lock();
             gathered.ioends().iter().for_each(|ioend| map.stage(ioend));
+            gathered.ioends().iter().for_each(|ioend| cut(&map, ioend, &mut parts));
         }
-        Ok(Self { file, gathered, inline: None })
-    }
-
-    fn ioends(&self) -> &[Ioend<'static>] {
-        self.gathered.as_ref().map_or(&[], Gathered::ioends)
-    }
-
-    /// The dirty blocks, cut where their fates differ.
-    fn parts(&self) -> Vec<Part> {
-        let map = self.file.data.map.lock();
-        let mut parts = Vec::new();
-        for ioend in self.ioends() {
-            let mut at = blocks_touched(&ioend.range()).start;
-            let mut block = ioend.addr / BLOCK_BYTES;
-            for piece in ioend.pieces() {
-                let Piece::Cached(buffer, range) = piece.to_owned_piece() else { continue };
-                let end = at + (range.len() / BLOCK_SIZE) as u64;
-                let mut from = range.start;
-                while at < end {
-                    let (way, until) = way_of(&map, ioend, at);
-                    let count = until.min(end) - at;
-                    let length = count as usize * BLOCK_SIZE;
-                    let bytes = SharedBytes::new(Arc::clone(&buffer), from..from + length);
-                    parts.push(Part { blocks: at..at + count, block, bytes, way });
-                    (at, block, from) = (at + count, block + count, from + length);
-                }
-            }
-        }
-        parts
+        Ok(Self { file, gathered, parts, inline: None })
     }
 
     /// Step 5.
@@ -266,6 +237,31 @@ impl<'a> Taken<'a> {
     }
 }
 
+/// Cuts an ioend where the fates of its blocks differ.
+fn cut(map: &MapState, ioend: &Ioend<'_>, parts: &mut Vec<Part>) {
+    let mut at = blocks_touched(&ioend.range()).start;
+    let mut block = ioend.addr / BLOCK_BYTES;
+    for piece in ioend.pieces() {
+        let Piece::Cached(buffer, range) = piece.to_owned_piece() else { continue };
+        let end = at + (range.len() / BLOCK_SIZE) as u64;
+        let mut from = range.start;
+        while at < end {
+            let (way, until) = way_of(map, ioend, at);
+            let count = until.min(end) - at;
+            let length = count as usize * BLOCK_SIZE;
+            let bytes = if way == Way::Journal {
+                // Kept until it is home: the cache's buffer, which is larger, must not be held so
+                // long, or each later write to it would have to copy it.
+                SharedBytes::copy(&buffer[from..from + length])
+            } else {
+                SharedBytes::new(Arc::clone(&buffer), from..from + length)
+            };
+            parts.push(Part { blocks: at..at + count, block, bytes, way });
+            (at, block, from) = (at + count, block + count, from + length);
+        }
+    }
+}
+
 /// What becomes of a dirty block, and up to where that holds.
 fn way_of(map: &MapState, ioend: &Ioend<'_>, block: u64) -> (Way, u64) {
     match map.staged.at(block) {
@@ -281,21 +277,21 @@ fn way_of(map: &MapState, ioend: &Ioend<'_>, block: u64) -> (Way, u64) {
 /// One file's part of the transaction.
 struct Image<'a> {
     taken: &'a Taken<'a>,
-    parts: &'a [Part],
     map: &'a MapState,
 }
 
 impl Image<'_> {
     fn put(&self, txn: &mut Txn<'_>, state: &mut State) -> Result<()> {
         let file = self.taken.file;
-        let converts = self.parts.iter().any(|part| matches!(part.way, Way::Convert));
+        let parts = &self.taken.parts;
+        let converts = parts.iter().any(|part| part.way == Way::Convert);
         let map_changes = converts || !self.map.staged.is_empty();
         if map_changes {
             let mut edit = MapEdit::begin(file.volume, file.inode.ino, state)?;
             self.edit_map(&mut edit, txn)?;
             edit.write_to(txn, state);
         }
-        for part in self.parts.iter().filter(|part| matches!(part.way, Way::Journal)) {
+        for part in parts.iter().filter(|part| part.way == Way::Journal) {
             txn.journal(part.block, &part.bytes);
         }
         let size = file.inode.size();
@@ -324,7 +320,7 @@ impl Image<'_> {
                 txn.wrote(DataSums { block: *block, last_bytes: BLOCK_SIZE as u32, sums });
             }
         }
-        for part in self.parts.iter().filter(|part| matches!(part.way, Way::Convert)) {
+        for part in self.taken.parts.iter().filter(|part| part.way == Way::Convert) {
             edit.convert(part.blocks.clone())?;
             txn.wrote(DataSums::of(part.block, part.bytes.as_slice()));
         }

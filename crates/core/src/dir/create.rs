@@ -88,9 +88,8 @@ impl Volume {
         count_subdirectories(&mut state, false, is_dir(new.kind));
         state.touch_content(now);
         state.log(dir, &mut txn);
-        self.commit(txn, &[&parent, &inode])?;
+        self.commit_new(txn, &[&parent, &inode], &inode)?;
         drop(state);
-        self.inodes.insert_new(&inode);
         self.names.made(&key.name(dir), entry);
         let attr = inode.attr(&*inode.state()?);
         self.sync_names(&[&parent])?;
@@ -121,13 +120,24 @@ impl Volume {
             let mut txn = self.store.begin();
             let inode = self.put_new(&mut txn, ino, record, &inherited);
             txn.put(TreeId::Orphans, &key::inode(ino.0), &[]);
-            self.commit(txn, &[&inode])?;
+            self.commit_new(txn, &[&inode], &inode)?;
             self.orphans.add(ino);
-            self.inodes.insert_new(&inode);
             let attr = inode.attr(&*inode.state()?);
             Ok(attr)
         };
         create().map_err(|error: crate::Error| error.in_op("create_unnamed").at(dir))
+    }
+
+    /// Commits what makes an inode. It is in the inode cache before anyone can find its name: whoever
+    /// opens it at once must not make a second inode of the same number.
+    fn commit_new(
+        &self,
+        txn: ashlar_store::Txn<'_>,
+        inodes: &[&Inode],
+        inode: &Arc<Inode>,
+    ) -> Result<()> {
+        self.inodes.insert_new(inode);
+        self.commit(txn, inodes).inspect_err(|_| self.inodes.remove(inode.ino))
     }
 
     /// Puts a new inode and what it inherits into a transaction.

@@ -110,7 +110,7 @@ impl InodeCache {
         Some(Arc::clone(inode))
     }
 
-    /// Adds an inode that was just created.
+    /// Adds an inode that is about to be created, before its name can be found: C1.
     pub(crate) fn insert_new(&self, inode: &Arc<Inode>) {
         self.shard(inode.ino).lock().insert(inode);
     }

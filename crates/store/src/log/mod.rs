@@ -34,7 +34,7 @@ use crate::error::Result;
 use crate::geometry::Geometry;
 use ashlar_device::{AlignedBuf, Device, Finish, Write};
 use ashlar_format::limits::{BLOCK_BYTES, RECORD_BYTES_MAX};
-use ashlar_format::log::{HEADER_BYTES, RecordHeader, encode_record};
+use ashlar_format::log::{HEADER_BYTES, RecordHeader, write_record};
 use ashlar_format::superblock::LogTail;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
@@ -203,7 +203,11 @@ impl Log {
             (records, start)
         };
         let flushed = self.flushed();
-        let mut ring = Vec::new();
+        let sector = self.geometry.sector;
+        let bytes: u64 = records.iter().map(|record| record.padded_bytes(sector)).sum();
+        // What was queued fits the ring, and so memory.
+        let mut ring = AlignedBuf::new_zeroed(bytes as usize);
+        let mut rest = &mut ring[..];
         let mut ring_at = position;
         let mut last = None;
         for record in &records {
@@ -216,17 +220,16 @@ impl Log {
                 sector: self.geometry.sector,
                 unfinished: record.unfinished,
             };
-            let parts = (&record.edits[..], &record.sums[..], &record.data()[..]);
-            let uuid = &self.geometry.uuid;
-            let (bytes, checksum) = encode_record(&header, uuid, parts.0, parts.1, parts.2);
+            let length = record.padded_bytes(sector);
+            let (bytes, behind) = std::mem::take(&mut rest).split_at_mut(length as usize);
+            rest = behind;
+            let checksum = write_record(&header, &self.geometry.uuid, &record.parts(), bytes);
             writer.previous_checksum = checksum;
-            position += bytes.len() as u64;
-            ring.extend_from_slice(&bytes);
+            position += length;
             writer.tails.push_back(LogTail { position, lsn: record.lsn, checksum });
             writer.summed_bytes += record.summed_bytes;
             last = Some(record.lsn);
         }
-        let ring = AlignedBuf::from_slice(&ring);
         let mut writes = Vec::with_capacity(2 + records.len());
         for attached in records.iter().flat_map(|record| &record.attached) {
             let addr = attached.block * BLOCK_BYTES;

@@ -2,7 +2,7 @@
 
 use crate::txn::{Placed, Txn};
 use ashlar_format::limits::{BLOCK_BYTES, RECORD_BYTES_MAX};
-use ashlar_format::log::{Edits, HEADER_BYTES};
+use ashlar_format::log::{Edits, HEADER_BYTES, RecordParts};
 
 /// A record is closed when the next transaction would take it past this: half the format's limit,
 /// so that the largest transaction still fits behind almost this much.
@@ -48,13 +48,10 @@ impl OpenRecord {
         self.journaled.iter().map(|placed| placed.bytes.as_slice().len()).sum()
     }
 
-    /// The bytes of journaled data.
-    pub(crate) fn data(&self) -> Vec<u8> {
-        let mut data = Vec::with_capacity(self.data_bytes());
-        for placed in &self.journaled {
-            data.extend_from_slice(placed.bytes.as_slice());
-        }
-        data
+    /// What the record holds.
+    pub(crate) fn parts(&self) -> RecordParts<'_> {
+        let data = self.journaled.iter().map(|placed| placed.bytes.as_slice()).collect();
+        RecordParts { edits: &self.edits, sums: &self.sums, data }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
