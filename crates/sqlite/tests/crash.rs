@@ -2,11 +2,14 @@
 //! last transaction, and have every one that was acknowledged. Method: a workload on a device that
 //! remembers every write and flush; then, for random cuts, what the media may have left is opened.
 
+#![allow(clippy::unwrap_used, reason = "a failure fails the test")]
+
 mod common;
 
 use std::sync::Arc;
 
 use ashlar::Volume;
+use ashlar_check::{CheckOptions, Finding, Severity};
 use ashlar_sim::crash::CrashStates;
 use ashlar_sim::device::SimDevice;
 use ashlar_sim::image::Image;
@@ -79,6 +82,17 @@ fn judge(
     after: Option<&Promise>,
 ) -> Result<(), String> {
     let device = Arc::new(SimDevice::new(VOLUME_BYTES, image));
+    let mut findings = Vec::new();
+    let mut keep = |finding: &Finding| {
+        if finding.severity >= Severity::Error {
+            findings.push(finding.to_string());
+        }
+    };
+    let options = CheckOptions { on_finding: &mut keep, ..CheckOptions::default() };
+    ashlar_check::check(&*device, options).map_err(|error| error.to_string())?;
+    if !findings.is_empty() {
+        return Err(format!("the volume is damaged: {}", findings.join("; ")));
+    }
     let volume = Volume::options().open_on(device).map_err(|error| error.to_string())?;
     let provided = ashlar_sqlite::provide(name, volume).map_err(|_| "the name is taken")?;
     let connection = open(name).map_err(|error| error.to_string())?;

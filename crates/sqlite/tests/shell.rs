@@ -1,6 +1,8 @@
 //! The distribution's `sqlite3` command with the extension loaded. Goal: SQL on a volume works as on
 //! any file system, with a SQLite that this project did not build. Method: scripts, and their output.
 
+#![allow(clippy::unwrap_used, reason = "a failure fails the test")]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

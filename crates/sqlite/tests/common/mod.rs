@@ -17,11 +17,16 @@ pub(crate) fn register() {
             *mut *mut std::ffi::c_char,
             *const std::ffi::c_void,
         ) -> i32;
+        type Auto = unsafe extern "C" fn(
+            *mut rusqlite::ffi::sqlite3,
+            *mut *mut std::ffi::c_char,
+            *const rusqlite::ffi::sqlite3_api_routines,
+        ) -> i32;
         let init: Init = ashlar_sqlite::auto_init;
         #[allow(unsafe_code, reason = "SQLite's interface is C")]
         // SAFETY: the two types differ in the names of what the pointers point to.
         unsafe {
-            rusqlite::ffi::sqlite3_auto_extension(Some(std::mem::transmute::<Init, _>(init)));
+            rusqlite::ffi::sqlite3_auto_extension(Some(std::mem::transmute::<Init, Auto>(init)));
         }
         drop(Connection::open_in_memory().expect("extension loads"));
     });
