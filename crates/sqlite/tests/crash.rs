@@ -12,6 +12,7 @@ use ashlar::Volume;
 use ashlar_check::{CheckOptions, Finding, Severity};
 use ashlar_sim::crash::CrashStates;
 use ashlar_sim::device::SimDevice;
+use ashlar_sim::history::Event;
 use ashlar_sim::image::Image;
 use common::{check_bank, create_bank, fingerprint, open, random_transaction};
 use fastrand::Rng;
@@ -160,4 +161,32 @@ fn a_device_that_lies_is_found_out() {
         sweep(*seed, device).is_err()
     });
     assert!(lies.count() > 0);
+}
+
+/// Counts do not jitter, times do; the background thread of a volume adds a few.
+#[test]
+fn a_commit_costs_one_flush_however_many_databases_it_covers() {
+    let device = Arc::new(SimDevice::new(VOLUME_BYTES, Image::default()));
+    let volume = Volume::options().create_on(Arc::clone(&device) as _).unwrap();
+    let _provided = ashlar_sqlite::provide("/flushes", volume).expect("the name is free");
+    let connection = open("/flushes").unwrap();
+    create_bank(&connection).unwrap();
+    let flushes = || {
+        let is_flush = |event: &&Event| matches!(event, Event::Flush { .. });
+        device.history().events().iter().filter(is_flush).count()
+    };
+    for sql in [
+        "update main.done set number = number + 1",
+        "begin; update main.done set number = number + 1;
+         update b.done set number = number + 1; commit",
+        "begin; update main.accounts set note = hex(randomblob(2000));
+         update b.accounts set note = hex(randomblob(2000)); commit",
+    ] {
+        let before = flushes();
+        for _ in 0..50 {
+            connection.execute_batch(sql).unwrap();
+        }
+        let count = flushes() - before;
+        assert!((50..=56).contains(&count), "{count} flushes for 50 times {sql}");
+    }
 }
