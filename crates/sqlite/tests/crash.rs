@@ -14,7 +14,7 @@ use ashlar_sim::crash::CrashStates;
 use ashlar_sim::device::SimDevice;
 use ashlar_sim::history::Event;
 use ashlar_sim::image::Image;
-use common::{check_bank, create_bank, fingerprint, open, random_transaction};
+use common::{BOTH, check_bank, create_bank, fingerprint, open, open_one, random_transaction};
 use fastrand::Rng;
 use rusqlite::Connection;
 
@@ -27,46 +27,95 @@ struct Promise {
     fingerprint: String,
 }
 
-/// Settings that change how SQLite commits; all of them promise durability.
-fn configure(connection: &Connection, random: &mut Rng) -> rusqlite::Result<()> {
-    for database in ["main", "b"] {
-        let mode = ["delete", "truncate", "persist"][random.usize(..3)];
-        let sync = ["normal", "full", "extra"][random.usize(..3)];
-        let cache = [3, 12, 500][random.usize(..3)];
-        connection.execute_batch(&format!(
-            "pragma {database}.journal_mode = {mode}; pragma {database}.synchronous = {sync};
-             pragma {database}.cache_size = {cache};"
-        ))?;
-    }
-    let vacuum = ["none", "full", "incremental"][random.usize(..3)];
-    connection.execute_batch(&format!("pragma auto_vacuum = {vacuum}; vacuum"))
+/// Which databases are in a transaction, and how their changes get there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Setting {
+    /// Two databases, with journals that allow that.
+    Two,
+    /// One, with SQLite's own journal in memory.
+    Memory,
+    /// One, with a write-ahead log.
+    Wal,
 }
 
-fn run_workload(device: &Arc<SimDevice>, random: &mut Rng, name: &str, count: i64) -> Vec<Promise> {
+impl Setting {
+    fn databases(self) -> &'static [&'static str] {
+        if self == Self::Two { BOTH } else { &BOTH[..1] }
+    }
+
+    fn modes(self) -> &'static [&'static str] {
+        match self {
+            Self::Two => &["delete", "truncate", "persist"],
+            Self::Memory => &["memory"],
+            Self::Wal => &["wal"],
+        }
+    }
+
+    fn open(self, name: &str) -> rusqlite::Result<Connection> {
+        let connection = if self == Self::Two { open(name)? } else { open_one(name)? };
+        if self == Self::Wal {
+            connection.execute_batch("pragma locking_mode = exclusive")?;
+        }
+        Ok(connection)
+    }
+
+    /// Changes how SQLite commits; all of it promises durability.
+    fn configure(self, connection: &Connection, random: &mut Rng) -> rusqlite::Result<()> {
+        for database in self.databases() {
+            let modes = self.modes();
+            let mode = modes[random.usize(..modes.len())];
+            // A log is not synced at each commit with `normal`.
+            let sync = ["full", "extra", "normal"][random.usize(..3 - usize::from(mode == "wal"))];
+            let cache = [3, 12, 500][random.usize(..3)];
+            connection.execute_batch(&format!(
+                "pragma {database}.journal_mode = {mode}; pragma {database}.synchronous = {sync};
+                 pragma {database}.cache_size = {cache};"
+            ))?;
+        }
+        if self == Self::Wal {
+            let pages = [3, 50, 1000][random.usize(..3)];
+            return connection.execute_batch(&format!("pragma wal_autocheckpoint = {pages}"));
+        }
+        let vacuum = ["none", "full", "incremental"][random.usize(..3)];
+        connection.execute_batch(&format!("pragma auto_vacuum = {vacuum}; vacuum"))
+    }
+}
+
+fn run_workload(
+    device: &Arc<SimDevice>,
+    random: &mut Rng,
+    name: &str,
+    setting: Setting,
+) -> Vec<Promise> {
+    let databases = setting.databases();
     let volume = Volume::options().create_on(Arc::clone(device) as _).unwrap();
     let provided = ashlar_sqlite::provide(name, volume).expect("the name is free");
-    let connection = open(name).unwrap();
-    create_bank(&connection).unwrap();
-    configure(&connection, random).unwrap();
-    let reader = open(name).unwrap();
+    let connection = setting.open(name).unwrap();
+    create_bank(&connection, databases).unwrap();
+    setting.configure(&connection, random).unwrap();
+    let reader = (setting != Setting::Wal).then(|| setting.open(name).unwrap());
     let mut promises = vec![];
     let promise = |connection: &Connection, number| {
         let events = device.event_count();
-        Promise { events, number, fingerprint: fingerprint(connection).unwrap() }
+        Promise { events, number, fingerprint: fingerprint(connection, databases).unwrap() }
     };
     promises.push(promise(&connection, 0));
-    for number in 1..=count {
-        if random_transaction(&connection, random, number).unwrap() {
+    for number in 1..=60 {
+        if random_transaction(&connection, databases, random, number).unwrap() {
             promises.push(promise(&connection, number));
         }
         let last = promises.last().expect("the first is there");
-        let now = fingerprint(&connection).unwrap();
+        let now = fingerprint(&connection, databases).unwrap();
         assert_eq!(now, last.fingerprint, "after transaction {number}");
-        assert_eq!(fingerprint(&reader).unwrap(), last.fingerprint, "seen by others");
+        if let Some(reader) = &reader {
+            assert_eq!(fingerprint(reader, databases).unwrap(), last.fingerprint, "by others");
+        }
         match random.u32(..30) {
             0 => connection.execute_batch("vacuum").unwrap(),
-            1 => connection.execute_batch("vacuum b; pragma incremental_vacuum(5)").unwrap(),
-            2 => configure(&connection, random).unwrap_or_else(|error| panic!("{error}")),
+            1 if databases == BOTH => {
+                connection.execute_batch("vacuum b; pragma incremental_vacuum(5)").unwrap();
+            }
+            2 => setting.configure(&connection, random).unwrap(),
             _ => {}
         }
     }
@@ -78,7 +127,7 @@ fn run_workload(device: &Arc<SimDevice>, random: &mut Rng, name: &str, count: i6
 /// Opens what a cut left; says what is wrong with it.
 fn judge(
     image: Image,
-    name: &str,
+    (name, setting): (&str, Setting),
     before: &Promise,
     after: Option<&Promise>,
 ) -> Result<(), String> {
@@ -96,9 +145,9 @@ fn judge(
     }
     let volume = Volume::options().open_on(device).map_err(|error| error.to_string())?;
     let provided = ashlar_sqlite::provide(name, volume).map_err(|_| "the name is taken")?;
-    let connection = open(name).map_err(|error| error.to_string())?;
-    let number = check_bank(&connection)?;
-    let found = fingerprint(&connection).map_err(|error| error.to_string())?;
+    let connection = setting.open(name).map_err(|error| error.to_string())?;
+    let number = check_bank(&connection, setting.databases())?;
+    let found = fingerprint(&connection, setting.databases()).map_err(|error| error.to_string())?;
     let allowed = [Some(before), after];
     let allowed = || allowed.iter().flatten();
     if !allowed().any(|promise| promise.number == number && promise.fingerprint == found) {
@@ -111,10 +160,10 @@ fn judge(
 }
 
 /// Runs one seed; returns how many states were judged, or what is wrong with one.
-fn sweep(seed: u64, device: SimDevice) -> Result<usize, String> {
+fn sweep(seed: u64, setting: Setting, device: SimDevice) -> Result<usize, String> {
     let mut random = Rng::with_seed(seed);
     let device = Arc::new(device);
-    let promises = run_workload(&device, &mut random, &format!("/crash-{seed}"), 60);
+    let promises = run_workload(&device, &mut random, &format!("/crash-{seed}"), setting);
     let history = device.history();
     let first = promises[0].events;
     let mut cuts: Vec<usize> = (0..60).map(|_| random.usize(first..=history.len())).collect();
@@ -125,11 +174,11 @@ fn sweep(seed: u64, device: SimDevice) -> Result<usize, String> {
         let last = promises.partition_point(|promise| promise.events <= cut) - 1;
         let (before, after) = (&promises[last], promises.get(last + 1));
         states.judge_anew();
-        states.visit(cut, 3, &mut random, |image| {
+        states.visit(cut, 6, &mut random, |image| {
             judged += 1;
             let name = format!("/judge-{seed}-{index}");
             if result.is_ok()
-                && let Err(reason) = judge(image, &name, before, after)
+                && let Err(reason) = judge(image, (&name, setting), before, after)
             {
                 result = Err(format!("ASHLAR_SEED={seed}: cut after event {cut}: {reason}"));
             }
@@ -138,19 +187,33 @@ fn sweep(seed: u64, device: SimDevice) -> Result<usize, String> {
     result.map(|()| judged)
 }
 
-#[test]
-fn a_power_cut_leaves_the_last_commit_of_both_databases() {
+fn sweep_seeds(setting: Setting, count: usize) {
     let seeds = match std::env::var("ASHLAR_SEED") {
         Ok(seed) => vec![seed.parse().unwrap()],
-        Err(_) => (0..4).map(|_| fastrand::u64(..1 << 40)).collect(),
+        Err(_) => (0..count).map(|_| fastrand::u64(..1 << 40)).collect(),
     };
     for seed in seeds {
         let device = SimDevice::new(VOLUME_BYTES, Image::default());
-        match sweep(seed, device) {
+        match sweep(seed, setting, device) {
             Ok(judged) => println!("{judged} states"),
             Err(reason) => panic!("{reason}"),
         }
     }
+}
+
+#[test]
+fn a_power_cut_leaves_the_last_commit_of_both_databases() {
+    sweep_seeds(Setting::Two, 4);
+}
+
+#[test]
+fn a_power_cut_leaves_the_last_commit_without_a_journal_file() {
+    sweep_seeds(Setting::Memory, 2);
+}
+
+#[test]
+fn a_power_cut_leaves_the_last_commit_in_the_write_ahead_log() {
+    sweep_seeds(Setting::Wal, 2);
 }
 
 /// The test above can fail.
@@ -158,7 +221,7 @@ fn a_power_cut_leaves_the_last_commit_of_both_databases() {
 fn a_device_that_lies_is_found_out() {
     let lies = (0..3).filter(|seed| {
         let device = SimDevice::new(VOLUME_BYTES, Image::default()).lying();
-        sweep(*seed, device).is_err()
+        sweep(*seed, Setting::Two, device).is_err()
     });
     assert!(lies.count() > 0);
 }
@@ -170,7 +233,7 @@ fn a_commit_costs_one_flush_however_many_databases_it_covers() {
     let volume = Volume::options().create_on(Arc::clone(&device) as _).unwrap();
     let _provided = ashlar_sqlite::provide("/flushes", volume).expect("the name is free");
     let connection = open("/flushes").unwrap();
-    create_bank(&connection).unwrap();
+    create_bank(&connection, BOTH).unwrap();
     let flushes = || {
         let is_flush = |event: &&Event| matches!(event, Event::Flush { .. });
         device.history().events().iter().filter(is_flush).count()

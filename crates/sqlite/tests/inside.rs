@@ -10,7 +10,7 @@ use std::path::Path;
 
 use ashlar::Volume;
 use ashlar_sqlite::{Provided, provide};
-use common::{check_bank, create_bank, fingerprint, open, random_transaction, register};
+use common::{BOTH, check_bank, create_bank, fingerprint, open, random_transaction, register};
 use fastrand::Rng;
 use rusqlite::{Connection, ErrorCode, ffi};
 
@@ -69,12 +69,12 @@ fn readers_never_see_what_is_not_committed() {
 #[test]
 fn threads_with_connections_of_their_own_keep_the_sum() {
     let _volume = volume("/threads", 128 << 20);
-    create_bank(&open("/threads").unwrap()).unwrap();
+    create_bank(&open("/threads").unwrap(), BOTH).unwrap();
     let worker = |seed: u64, connection: &Connection| {
         let mut random = Rng::with_seed(seed);
         let mut done = 0;
         for at in 0..60 {
-            match random_transaction(connection, &mut random, at) {
+            match random_transaction(connection, BOTH, &mut random, at) {
                 Ok(committed) => done += u32::from(committed),
                 Err(error) => {
                     assert_eq!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy), "{error}");
@@ -97,7 +97,7 @@ fn threads_with_connections_of_their_own_keep_the_sum() {
         threads.into_iter().map(|thread| thread.join().unwrap()).sum()
     });
     assert!(done > 20, "{done} transactions got through");
-    check_bank(&open("/threads").unwrap()).unwrap();
+    check_bank(&open("/threads").unwrap(), BOTH).unwrap();
 }
 
 /// A table of many pages in each database.
@@ -125,7 +125,7 @@ fn a_full_volume_undoes_the_transaction_in_every_mode() {
             let name = format!("/full-{index}-{locking}");
             let _volume = volume(&name, 20 << 20);
             let connection = open(&name).unwrap();
-            create_bank(&connection).unwrap();
+            create_bank(&connection, BOTH).unwrap();
             connection
                 .execute_batch(&format!(
                     "pragma main.journal_mode = {mode}; pragma b.journal_mode = {mode};
@@ -136,7 +136,7 @@ fn a_full_volume_undoes_the_transaction_in_every_mode() {
                 .unwrap();
             create_pages(&connection).unwrap();
             let content = |connection: &Connection| {
-                fingerprint(connection).unwrap() + &pages(connection).unwrap()
+                fingerprint(connection, BOTH).unwrap() + &pages(connection).unwrap()
             };
             let before = content(&connection);
             for _ in 0..3 {
@@ -167,7 +167,7 @@ fn a_full_volume_undoes_the_transaction_in_every_mode() {
             drop(connection);
             let again = open(&name).unwrap();
             assert_eq!(content(&again), before, "{name} opened again");
-            check_bank(&again).unwrap();
+            check_bank(&again, BOTH).unwrap();
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Once;
 
 use fastrand::Rng;
+use rusqlite::types::Value;
 use rusqlite::{Connection, Result};
 
 /// Accounts in each of the two databases.
@@ -32,18 +33,27 @@ pub(crate) fn register() {
     });
 }
 
+/// The two databases of a bank, by schema.
+pub(crate) const BOTH: &[&str] = &["main", "b"];
+
 /// Opens `a.db` of a volume, with `b.db` attached as `b`.
 pub(crate) fn open(volume: &str) -> Result<Connection> {
-    register();
-    let connection = Connection::open(format!("file:{volume}/a.db?vfs=ashlar"))?;
-    connection.busy_timeout(std::time::Duration::ZERO)?;
+    let connection = open_one(volume)?;
     connection.execute("attach ? as b", [format!("{volume}/b.db")])?;
     Ok(connection)
 }
 
+/// Opens `a.db` of a volume.
+pub(crate) fn open_one(volume: &str) -> Result<Connection> {
+    register();
+    let connection = Connection::open(format!("file:{volume}/a.db?vfs=ashlar"))?;
+    connection.busy_timeout(std::time::Duration::ZERO)?;
+    Ok(connection)
+}
+
 /// Fills both databases.
-pub(crate) fn create_bank(connection: &Connection) -> Result<()> {
-    for database in ["main", "b"] {
+pub(crate) fn create_bank(connection: &Connection, databases: &[&str]) -> Result<()> {
+    for database in databases {
         connection.execute_batch(&format!(
             "begin;
              create table {database}.accounts(id integer primary key, balance, note);
@@ -60,9 +70,9 @@ pub(crate) fn create_bank(connection: &Connection) -> Result<()> {
 }
 
 /// Everything that is in the bank, in short: equal for equal content.
-pub(crate) fn fingerprint(connection: &Connection) -> Result<String> {
+pub(crate) fn fingerprint(connection: &Connection, databases: &[&str]) -> Result<String> {
     let mut all = String::new();
-    for database in ["main", "b"] {
+    for database in databases {
         let part: String = connection.query_row(
             &format!(
                 "select (select number from {database}.done) || ' ' ||
@@ -80,32 +90,42 @@ pub(crate) fn fingerprint(connection: &Connection) -> Result<String> {
 }
 
 /// Number of the last transaction, which both databases agree on, with all invariants checked.
-pub(crate) fn check_bank(connection: &Connection) -> Result<i64, String> {
+pub(crate) fn check_bank(connection: &Connection, databases: &[&str]) -> Result<i64, String> {
     let ask = |sql: &str| {
-        let answer = connection.query_row(sql, [], |row| row.get::<_, rusqlite::types::Value>(0));
+        let answer = connection.query_row(sql, [], |row| row.get::<_, Value>(0));
         answer.map_err(|error| format!("{sql}: {error}"))
     };
-    for database in ["main", "b"] {
+    for database in databases {
         let found = ask(&format!("pragma {database}.integrity_check"))?;
-        if found != rusqlite::types::Value::Text("ok".into()) {
+        if found != Value::Text("ok".into()) {
             return Err(format!("{database} is broken: {found:?}"));
         }
     }
-    let sum = ask("select (select sum(balance) from main.accounts)
-                   + (select sum(balance) from b.accounts)")?;
-    if sum != rusqlite::types::Value::Integer(2 * 1000 * ACCOUNTS) {
-        return Err(format!("money was made or lost: {sum:?}"));
+    let (mut sum, mut numbers) = (0, Vec::new());
+    for database in databases {
+        for (sql, sink) in [("sum(balance) from", None), ("number from", Some(&mut numbers))] {
+            let table = if sink.is_some() { "done" } else { "accounts" };
+            let Value::Integer(found) = ask(&format!("select {sql} {database}.{table}"))? else {
+                return Err(format!("{database}.{table} has no number"));
+            };
+            match sink {
+                Some(numbers) => numbers.push(found),
+                None => sum += found,
+            }
+        }
     }
-    match (ask("select number from main.done")?, ask("select number from b.done")?) {
-        (rusqlite::types::Value::Integer(a), rusqlite::types::Value::Integer(b)) if a == b => Ok(a),
-        other => Err(format!("one database has a transaction that the other lacks: {other:?}")),
+    if sum != 1000 * ACCOUNTS * databases.len() as i64 {
+        return Err(format!("money was made or lost: {sum}"));
     }
+    if numbers.iter().any(|number| *number != numbers[0]) {
+        return Err(format!("one database has a transaction that the other lacks: {numbers:?}"));
+    }
+    Ok(numbers[0])
 }
 
 /// One statement of a transaction, which keeps the sum. Returns how many ran.
-pub(crate) fn random_statement(connection: &Connection, random: &mut Rng) -> Result<()> {
-    let databases = ["main", "b"];
-    let mut pick = || databases[random.usize(..2)];
+fn random_statement(connection: &Connection, databases: &[&str], random: &mut Rng) -> Result<()> {
+    let mut pick = || databases[random.usize(..databases.len())];
     let (from, to) = (pick(), pick());
     let amount = random.i64(1..50);
     let account = |random: &mut Rng| random.i64(1..=ACCOUNTS);
@@ -151,6 +171,7 @@ pub(crate) fn random_statement(connection: &Connection, random: &mut Rng) -> Res
 /// A transaction with savepoints; `number` says that it was there. Returns whether it was committed.
 pub(crate) fn random_transaction(
     connection: &Connection,
+    databases: &[&str],
     random: &mut Rng,
     number: i64,
 ) -> Result<bool> {
@@ -161,18 +182,18 @@ pub(crate) fn random_transaction(
                 0 => {
                     connection.execute_batch("savepoint s")?;
                     for _ in 0..random.usize(..4) {
-                        random_statement(connection, random)?;
+                        random_statement(connection, databases, random)?;
                     }
                     let end = ["release s", "rollback to s; release s"][random.usize(..2)];
                     connection.execute_batch(end)?;
                 }
-                _ => random_statement(connection, random)?,
+                _ => random_statement(connection, databases, random)?,
             }
         }
         Ok(())
     };
     run(1 + (number % 7) as usize)?;
-    for database in ["main", "b"] {
+    for database in databases {
         connection.execute(&format!("update {database}.done set number = ?"), [number])?;
     }
     let commit = random.u32(..5) > 0;
