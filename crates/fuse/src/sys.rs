@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`clone_fuse_device`] | the kernel reads one `u32` that outlives the call |
 //! | [`StopSignals`] | the handler only writes to an eventfd, which is async-signal-safe |
-//! | [`write_back_pages`], [`truncate`] | numbers, and a path that outlives the call |
+//! | [`write_back_pages`], [`leave_descriptors`], [`truncate`] | numbers, and a path that outlives the call |
 #![allow(unsafe_code)] // These system calls have no safe form.
 
 use std::ffi::CString;
@@ -44,6 +44,20 @@ pub(crate) fn write_back_pages(file: &File) -> io::Result<()> {
         | libc::SYNC_FILE_RANGE_WAIT_AFTER;
     // SAFETY: the kernel is given numbers only.
     let result = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, all) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Gives the calling thread a descriptor table of its own, with standard input, output and error
+/// only. The thread must use no descriptor that it does not open itself from here on.
+///
+/// # Errors
+/// The operating system's.
+pub(crate) fn leave_descriptors() -> io::Result<()> {
+    const FIRST: libc::c_uint = 3;
+    let flags = libc::CLOSE_RANGE_UNSHARE;
+    // SAFETY: the kernel is given numbers only; descriptors of other threads stay open, since the
+    // table is copied first.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, flags) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

@@ -6,8 +6,10 @@
 //! | `calls.rs` | every ioctl, every error, every way to commit and to give up |
 //! | `generations.rs` | a writer stamps generations into a file; the server is killed; one is there |
 //! | `databases.rs` | SQLite and PostgreSQL without their own protection against torn writes |
+//! | `batch.rs` | SQLite that speaks F2FS's ioctls |
 //! | `files.rs` | what they share |
 
+mod batch;
 mod calls;
 mod databases;
 mod files;

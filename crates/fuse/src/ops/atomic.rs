@@ -139,7 +139,7 @@ impl Server {
             return;
         }
         let Ok(attr) = self.volume.getattr(ino) else { return };
-        if let Err(error) = self.inside.correct_size(channel, ino, attr.size) {
+        if let Err(error) = self.inside.correct_size(ino, attr.size) {
             tracing::warn!(%error, %ino, "the kernel keeps the size of what was given up");
         }
     }
@@ -148,7 +148,11 @@ impl Server {
     pub(super) fn abort(&self, channel: &Channel, open: &OpenFile) -> Result<(), Errno> {
         let ino = open.ino;
         self.settling.begin(ino, Phase::Aborting);
-        // What is dirty comes here, and is dropped.
+        // What is dirty comes here, and is dropped. First by a call that a killed server does not
+        // leave hanging, as it would a notification that waits for pages.
+        if let Err(error) = self.inside.write_back(ino) {
+            tracing::debug!(%error, %ino, "the mount cannot be reached from inside");
+        }
         let forgotten = channel.invalidate(ino.0, 0);
         let aborted = open.file.abort_atomic().map_err(|error| errno(&error));
         if forgotten.is_ok() {

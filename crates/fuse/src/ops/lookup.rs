@@ -3,7 +3,6 @@
 use ashlar_core::{Attr, Ino};
 
 use super::{Answer, Server, errno};
-use crate::inside::Inside;
 use crate::ops::attr::wire_attr;
 use crate::wire::abi::EntryOut;
 use crate::wire::reply::{Errno, Reply};
@@ -26,9 +25,9 @@ impl Server {
         }
     }
 
-    /// Finds a file for the thread that comes in by the back door; see [`crate::inside`].
+    /// Finds a file for the thread that makes calls on the mount; see [`crate::inside`].
     pub(super) fn lookup_inside(&self, name: &[u8]) -> Answer {
-        let ino = Inside::target(name).ok_or(Errno::ENOENT)?;
+        let ino = self.inside.target(name).ok_or(Errno::ENOENT)?;
         let attr = self.volume.getattr(ino).map_err(|error| errno(&error))?;
         Ok(Reply::Entry(EntryOut { entry_valid: 0, ..self.entry(&attr) }))
     }

@@ -24,7 +24,6 @@ pub(super) fn queue() -> (Sender<Job>, Receiver<Job>) {
 /// Does jobs until all senders are gone.
 #[expect(clippy::needless_pass_by_value, reason = "the thread owns its end of the queue")]
 pub(super) fn run(server: &Server, jobs: Receiver<Job>) {
-    server.inside.enter();
     for Job { unique, channel, work } in jobs.iter() {
         let answer = panics::guard(server, "later", || work(server, &channel));
         if let Err(error) = channel.reply(unique, &answer, &[]) {

@@ -13,6 +13,7 @@
 //! |---|---|---|
 //! | `fuse-N` ([`worker`]) | reads a request, does it, answers | the device |
 //! | `fuse-later` ([`later`]) | what would hold up a worker | the device, workers |
+//! | `fuse-inside` ([`crate::inside`]) | makes system calls on the mount for the one above | workers |
 //! | `fuse-stop` ([`stop`]) | unmounts upon SIGINT or SIGTERM | workers |
 //!
 //! Invariant (I1): a worker never waits for a request that another worker has to serve; so with
@@ -172,6 +173,7 @@ impl Mounted {
             let mut workers = Vec::with_capacity(self.threads);
             let start = || {
                 spawn(scope, "fuse-later", move || later::run(server, jobs))?;
+                spawn(scope, "fuse-inside", || server.inside.run())?;
                 spawn(scope, "fuse-stop", || stop.watch(&self.kernel.mountpoint))?;
                 for number in 0..self.threads {
                     let channel =
@@ -196,6 +198,7 @@ impl Mounted {
                 });
                 result = result.and(ended);
             }
+            server.inside.close();
             stop.session_ended();
             result
         })

@@ -116,24 +116,6 @@ impl Channel {
         self.send(&[IoSlice::new(header.as_bytes()), IoSlice::new(body.as_bytes())])
     }
 
-    /// Makes the kernel forget a name in a directory.
-    ///
-    /// Waits for the lock of the directory, whose holder may wait for a worker: must not be called
-    /// by one.
-    ///
-    /// # Errors
-    /// `ENOENT` when the kernel does not know the name, which is as good as success.
-    pub(crate) fn invalidate_name(&self, parent: u64, name: &[u8]) -> rustix::io::Result<()> {
-        let body = abi::NotifyInvalEntryOut { parent, namelen: name.len() as u32, flags: 0 };
-        let header = OutHeader {
-            len: (size_of::<OutHeader>() + size_of_val(&body) + name.len() + 1) as u32,
-            error: abi::NOTIFY_INVAL_ENTRY,
-            unique: 0,
-        };
-        let pieces = [header.as_bytes(), body.as_bytes(), name, b"\0"].map(IoSlice::new);
-        self.send(&pieces)
-    }
-
     fn send(&self, pieces: &[IoSlice<'_>]) -> rustix::io::Result<()> {
         loop {
             match rustix::io::writev(&*self.device, pieces) {

@@ -1,7 +1,7 @@
 //! Atomic files by F2FS's ioctls, which SQLite speaks, and by our own.
 //!
 //! F2FS's are answered as F2FS answers them, errors and their order included. Commit is fsync(2) by
-//! the thread that may call it (see [`crate::inside`]): only the kernel can bring its dirty pages
+//! a thread that may call it (see [`crate::inside`]): only the kernel can bring its dirty pages
 //! here and hold up writers meanwhile.
 
 use std::io;
@@ -86,11 +86,11 @@ impl Server {
 
     /// Has the kernel send its dirty pages of a file; commits nothing.
     fn bring_pages(&self, channel: &Channel, ino: Ino) -> Result<(), Errno> {
-        or_else_invalidate(self.inside.write_back(channel, ino), channel, ino)
+        or_else_invalidate(self.inside.write_back(ino), channel, ino)
     }
 
     fn sync_through_kernel(&self, channel: &Channel, open: &OpenFile) -> Result<(), Errno> {
-        or_else_invalidate(self.inside.sync(channel, open.ino), channel, open.ino)
+        or_else_invalidate(self.inside.sync(open.ino), channel, open.ino)
     }
 
     pub(super) fn io_info(&self, call: Call<'_>) -> Answer {

@@ -76,5 +76,3 @@ opcodes! {
 
 /// Notification (server to kernel): forget cached pages and attributes of an inode.
 pub(crate) const NOTIFY_INVAL_INODE: i32 = 2;
-/// Notification (server to kernel): forget a name.
-pub(crate) const NOTIFY_INVAL_ENTRY: i32 = 3;

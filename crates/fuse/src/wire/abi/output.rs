@@ -166,13 +166,6 @@ wire_struct! {
         20 => kind: u32,
     }
 
-    /// Body of the notification that drops a name; the name and a zero byte follow.
-    NotifyInvalEntryOut: 16 {
-        0 => parent: u64,
-        8 => namelen: u32,
-        12 => flags: u32,
-    }
-
     /// Body of the notification that drops an inode's cached pages; `len` zero: to the end.
     NotifyInvalInodeOut: 24 {
         0 => ino: u64,
