@@ -11,8 +11,9 @@ use std::path::Path;
 use super::is_root;
 use super::unmount::mounted_device;
 
-/// Kilobytes to read ahead: one request of the largest size.
-const READ_AHEAD_KB: &str = "1024";
+/// Kilobytes to read ahead: a request of the largest size for each of eight workers, half of them
+/// under way while the program takes the other half.
+const READ_AHEAD_KB: &str = "8192";
 /// Percentage of the dirtyable memory that may be dirty for this mount.
 const MAX_RATIO: &str = "20";
 

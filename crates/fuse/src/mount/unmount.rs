@@ -43,10 +43,9 @@ pub(crate) fn unmount_only(mountpoint: &Path) -> Result<()> {
     }
 }
 
-/// The line of the mount table for the mount on top at `mountpoint`.
+/// The line of the mount table for the mount on top at `mountpoint`, a canonical path.
 fn table_line(mountpoint: &Path) -> Option<String> {
     let table = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let mountpoint = mountpoint.canonicalize().ok()?;
     // The last line with this mount point is the mount on top.
     let line = table.lines().rev().find(|line| {
         let shown = line.split(' ').nth(4).map(unescaped);
@@ -55,8 +54,8 @@ fn table_line(mountpoint: &Path) -> Option<String> {
     Some(line.to_owned())
 }
 
-/// The kernel's number of the device mounted at `mountpoint`. The mount itself is not asked: that
-/// would keep it busy for somebody who takes it out at once.
+/// The kernel's number of the device mounted at `mountpoint`, a canonical path. The mount itself is
+/// not asked: it need not be served yet.
 pub(super) fn mounted_device(mountpoint: &Path) -> Option<(u32, u32)> {
     let line = table_line(mountpoint)?;
     let (major, minor) = line.split(' ').nth(2)?.split_once(':')?;
@@ -65,7 +64,7 @@ pub(super) fn mounted_device(mountpoint: &Path) -> Option<(u32, u32)> {
 
 /// The image file that the mount table shows as source of the mount at `mountpoint`.
 fn image_behind(mountpoint: &Path) -> Option<PathBuf> {
-    let line = table_line(mountpoint)?;
+    let line = table_line(&mountpoint.canonicalize().ok()?)?;
     let (_, of_type) = line.split_once(" - ")?;
     let mut words = of_type.split(' ');
     let is_ours = words.next()?.starts_with("fuse.");

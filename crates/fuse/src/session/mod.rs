@@ -37,7 +37,7 @@ use ashlar_device::{FileDevice, OpenMode};
 use rustix::mount::MountFlags;
 
 use crate::error::{Error, Result};
-use crate::mount::{KernelMount, Plan, force, goes_to_kernel, is_root};
+use crate::mount::{KernelMount, Plan, force, goes_to_kernel, is_root, tune};
 use crate::ops::init::{Agreement, agree};
 use crate::ops::{Policy, Server};
 use crate::options::{Access, Atime, MountOptions};
@@ -90,6 +90,8 @@ pub fn mount_volume(
         |(kernel, channel)| {
             let policy = policy(options);
             let agreement = handshake(&channel, policy.only_root_and.is_some())?;
+            // Before any file can be opened: an open file keeps the read-ahead that it found.
+            tune(&kernel.mountpoint);
             let mountpoint = kernel.mountpoint.clone();
             let server = Server::new(Arc::clone(volume), agreement, policy, mountpoint);
             let server = Arc::new(server);
@@ -275,10 +277,10 @@ fn policy(options: &MountOptions) -> Policy {
     }
 }
 
-/// One worker per CPU, since more only pass work to each other; two at least, so that one that
-/// waits for the device does not stop everything.
+/// Workers wait for the device in person: four, where CPUs are few, keep as many transfers under
+/// way, which is what a disk needs to be busy; more than eight only pass work to each other.
 fn default_threads() -> usize {
-    thread::available_parallelism().map_or(2, usize::from).clamp(2, 4)
+    thread::available_parallelism().map_or(4, usize::from).clamp(4, 8)
 }
 
 fn mark_io_flusher() {

@@ -12,7 +12,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fs::{Mode, OFlags};
 
 use crate::error::{Error, Result};
-use crate::mount::{force, is_busy, tune, unmount_only};
+use crate::mount::{force, is_busy, unmount_only};
 use crate::sys::StopSignals;
 
 /// Waits for a stop signal or for the session's end, whichever comes first.
@@ -42,8 +42,6 @@ impl Stop {
 
     /// Unmounts `mountpoint` when a stop signal comes.
     pub(super) fn watch(&self, mountpoint: &Path) {
-        // Here, because it looks at the mount point and so needs the workers.
-        tune(mountpoint);
         let Some(signals) = &self.signals else { return };
         if self.wait(signals) {
             stop(mountpoint);

@@ -120,7 +120,12 @@ mod tests {
                 socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                     .unwrap();
             Session {
-                server: Server::new(volume, agreement, Policy::default()),
+                server: Server::new(
+                    volume,
+                    agreement,
+                    Policy::default(),
+                    std::path::PathBuf::new(),
+                ),
                 channel: Channel::new(ours),
                 kernel,
                 later: std::sync::mpsc::channel().0,
