@@ -352,9 +352,13 @@ impl Space {
 
     /// Moves runs of a loaded group into the pool until it is full.
     pub(crate) fn fill_pool_from(&self, group: u64) {
-        let mut missing = self.pool_missing();
         self.with_group(group, |free| {
             let mut pool = self.pool.lock();
+            // Counted under the lock: others give nodes back meanwhile.
+            let mut missing = self.pool_target - pool.len() as u64;
+            if missing == 0 {
+                return;
+            }
             for (start, length) in free.runs(NODE_BLOCKS) {
                 let nodes = (length / NODE_BLOCKS).min(missing);
                 // From the end, so that low addresses stay in long runs.
