@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`clone_fuse_device`] | the kernel reads one `u32` that outlives the call |
 //! | [`StopSignals`] | the handler only writes to an eventfd, which is async-signal-safe |
-//! | [`write_back_pages`], [`leave_descriptors`], [`truncate`] | numbers, and a path that outlives the call |
+//! | [`write_back_pages`], [`leave_descriptors`], [`truncate`] | numbers, a path that lives |
 #![allow(unsafe_code)] // These system calls have no safe form.
 
 use std::ffi::CString;

@@ -49,8 +49,8 @@ In /etc/fstab:
   /dev/vdb  /data  fuse.ashlar  defaults,noatime,nofail  0  0
 
 Options: ro rw noatime relatime strictatime noexec nosuid nodev sync dirsync allow_other
-allow_root auto_unmount fsname= subtype= max_read= atomic[=discard|commit] noatomic; those of fstab (defaults, noauto, nofail,
-_netdev, user, users, owner, x-*, comment=) are accepted.
+allow_root auto_unmount fsname= subtype= max_read= atomic[=discard|commit] noatomic; those of
+fstab (defaults, noauto, nofail, _netdev, user, users, owner, x-*, comment=) are accepted.
 
 With atomic, a crash leaves every file as its last fsync committed it, size included. What was not
 committed when the last program closes the file is discarded; with atomic=commit it is kept, which

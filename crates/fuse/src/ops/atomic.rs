@@ -7,9 +7,9 @@
 //!
 //! | when | what |
 //! |---|---|
-//! | changes are given up (abort, last close) | the kernel forgets pages and size; dirty pages that it sends on that occasion are dropped |
-//! | changes were lost on their way here (no space, too much for a commit) | no commit until they are given up: FSYNC after that would commit half |
-//! | somebody else's sync of the volume | commits nothing: the other half may still be in the kernel |
+//! | changes are given up | the kernel forgets pages and size; what it sends then is dropped |
+//! | changes were lost on their way here | no commit until they are given up: it would be half |
+//! | somebody else's sync of the volume | no commit: the other half may be in the kernel |
 //!
 //! ```text
 //!   RELEASE, the last ──> settling += file ──> discard ──> fuse-later: forget pages, size
@@ -38,9 +38,20 @@ const STEP: Duration = Duration::from_micros(50);
 /// Files whose changes were given up, and of which the kernel may still cache them.
 #[derive(Default)]
 pub(crate) struct Settling {
-    inodes: Mutex<HashMap<Ino, Phase>>,
+    inodes: Mutex<HashMap<Ino, Mark>>,
     /// How many, to be asked without a lock.
     count: AtomicUsize,
+}
+
+#[derive(Clone, Copy)]
+struct Mark {
+    phase: Phase,
+    /// Requests that have set it.
+    count: u32,
+    /// Those of them that have not decided yet whether to discard.
+    undecided: u32,
+    /// Changes were discarded, and the kernel has not forgotten them.
+    forget: bool,
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -53,32 +64,64 @@ enum Phase {
 
 impl Settling {
     pub(crate) fn contains(&self, ino: Ino) -> bool {
-        self.phase(ino).is_some()
+        self.mark(ino).is_some()
+    }
+
+    /// Whether somebody is about to discard changes, and has not said yet that they are gone.
+    fn is_pending(&self, ino: Ino) -> bool {
+        self.mark(ino).is_some_and(|mark| mark.undecided > 0)
+    }
+
+    fn note_discard(&self, ino: Ino) {
+        if let Some(mark) = self.inodes.lock().get_mut(&ino) {
+            mark.undecided -= 1;
+            mark.forget = true;
+        }
+    }
+
+    fn note_nothing(&self, ino: Ino) {
+        if let Some(mark) = self.inodes.lock().get_mut(&ino) {
+            mark.undecided -= 1;
+        }
+        self.end(ino);
+    }
+
+    /// Whether the kernel is to forget what was discarded; from now on it is being done.
+    fn take_forget(&self, ino: Ino) -> bool {
+        self.inodes.lock().get_mut(&ino).is_some_and(|mark| std::mem::take(&mut mark.forget))
     }
 
     /// Whether pages of the file that come from the kernel's cache are to be dropped.
     pub(crate) fn drops_pages(&self, ino: Ino) -> bool {
-        self.phase(ino) == Some(Phase::Aborting)
+        self.mark(ino).is_some_and(|mark| mark.phase == Phase::Aborting)
     }
 
-    fn phase(&self, ino: Ino) -> Option<Phase> {
+    fn mark(&self, ino: Ino) -> Option<Mark> {
         if self.count.load(Ordering::Acquire) == 0 {
             return None;
         }
         self.inodes.lock().get(&ino).copied()
     }
 
-    /// True if this call has put it there.
-    fn begin(&self, ino: Ino, phase: Phase) -> bool {
+    fn begin(&self, ino: Ino, phase: Phase) {
         let mut inodes = self.inodes.lock();
-        let begun = inodes.insert(ino, phase).is_none();
+        let mark =
+            inodes.entry(ino).or_insert(Mark { phase, count: 0, undecided: 0, forget: false });
+        mark.phase = phase;
+        mark.count += 1;
+        mark.undecided += u32::from(phase == Phase::Closing);
         self.count.store(inodes.len(), Ordering::Release);
-        begun
     }
 
     fn end(&self, ino: Ino) {
         let mut inodes = self.inodes.lock();
-        inodes.remove(&ino);
+        if let Some(mark) = inodes.get_mut(&ino) {
+            mark.phase = Phase::Closing;
+            mark.count -= 1;
+            if mark.count == 0 {
+                inodes.remove(&ino);
+            }
+        }
         self.count.store(inodes.len(), Ordering::Release);
     }
 }
@@ -86,15 +129,16 @@ impl Settling {
 impl Server {
     /// Whether a file must not be opened before somebody has looked after its changes.
     pub(super) fn may_be_given_up(&self, ino: Ino) -> bool {
-        self.settling.contains(ino) || self.volume.discards_at_close(ino)
+        // In this order: what is discarded between the two questions was marked before.
+        self.volume.discards_at_close(ino) || self.settling.contains(ino)
     }
 
     /// Waits for a RELEASE that is on its way, and for the kernel to forget what it discarded.
     pub(super) fn wait_until_settled(&self, channel: &Channel, ino: Ino) {
         let start = Instant::now();
-        while !self.settling.contains(ino)
-            && self.volume.discards_at_close(ino)
-            && start.elapsed() < OVERTAKEN
+        // A marked file is being looked after by a worker.
+        while self.settling.is_pending(ino)
+            || (self.volume.discards_at_close(ino) && start.elapsed() < OVERTAKEN)
         {
             sleep(STEP);
         }
@@ -106,29 +150,25 @@ impl Server {
         let ino = open.ino;
         let spoiled = self.handles.is_spoiled(ino);
         // From before the discard on: who opens the file must not see what is discarded.
-        let marked = (spoiled || self.volume.discards_at_close(ino))
-            && self.settling.begin(ino, Phase::Closing);
+        self.settling.begin(ino, Phase::Closing);
         let discarded = open.file.close_atomic(spoiled);
         let removed = self.handles.remove(handle).map(|_| Reply::Done);
         if !discarded {
-            if marked {
-                self.settling.end(ino);
-            }
+            self.settling.note_nothing(ino);
             return removed.into();
         }
-        // The last close could not commit: it was not to be foreseen.
-        self.settling.begin(ino, Phase::Closing);
+        self.settling.note_discard(ino);
         Outcome::Later(Box::new(move |server, channel| {
             server.settle(channel, ino);
+            server.settling.end(ino);
             removed
         }))
     }
 
-    /// Has the kernel forget what was given up of a file, unless that has been done.
+    /// Has the kernel forget what was discarded of a file, unless that has been done.
     fn settle(&self, channel: &Channel, ino: Ino) {
-        if self.settling.contains(ino) {
+        if self.settling.take_forget(ino) {
             self.forget_pages(channel, ino);
-            self.settling.end(ino);
         }
     }
 
