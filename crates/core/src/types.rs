@@ -228,7 +228,7 @@ pub struct IoInfo {
     pub alignment: u32,
     /// Bytes of single blocks that one commit can certainly hold; what lies together may be more.
     pub max_bytes: u64,
-    /// Commits up to this are journaled: the file's blocks stay where they are.
+    /// Runs of up to so many bytes are journaled: the file's blocks stay where they are.
     pub journaled_bytes: u64,
     /// Files that one commit can join.
     pub max_files: u32,

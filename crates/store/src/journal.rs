@@ -31,8 +31,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes written home in one device batch.
-const BATCH_BYTES: u64 = 4 << 20;
+/// Bytes written home in one device batch: committers' batches go between them.
+const BATCH_BYTES: u64 = 512 << 10;
 
 #[derive(Debug, Clone)]
 struct Entry {

@@ -289,6 +289,10 @@ impl Store {
             return Ok(());
         }
         self.check_writable()?;
+        let Some(_leader) = self.log.wait_turn(lsn.0, || self.is_shut_down()) else {
+            // Flushed by another one, or that one failed.
+            return if self.log.flushed() >= lsn.0 { Ok(()) } else { self.check_writable() };
+        };
         let mut writer = self.log.lock_writer();
         if self.log.flushed() >= lsn.0 {
             return Ok(());

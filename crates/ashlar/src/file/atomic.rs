@@ -13,7 +13,7 @@ pub struct AtomicLimits {
     pub alignment: u32,
     /// Bytes that one commit can hold for certain, however scattered. What lies together may be more.
     pub max_bytes: u64,
-    /// Commits of up to so many bytes leave the file's blocks where they are.
+    /// Committing runs of up to so many bytes leaves the file's blocks where they are.
     pub journaled_bytes: u64,
     /// Files that one [`Volume::sync_all`] can join.
     pub max_files: u32,

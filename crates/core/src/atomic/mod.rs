@@ -34,7 +34,7 @@ use crate::file::File;
 use crate::inode::Inode;
 use crate::mapping::FileRef;
 use crate::types::{AtomicClose, FileKind, Ino, InodeFlags, IoInfo, OpenFlags};
-use crate::volume::{Volume, WritebackMode};
+use crate::volume::{JOURNALED_RUN_BYTES_MAX, Volume, WritebackMode};
 use ashlar_format::limits::{BLOCK_BYTES, BLOCK_SIZE};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -429,7 +429,7 @@ impl Volume {
         IoInfo {
             alignment: BLOCK_SIZE as u32,
             max_bytes,
-            journaled_bytes: if sealed { max_bytes } else { commit::JOURNAL_BYTES_MAX },
+            journaled_bytes: if sealed { max_bytes } else { JOURNALED_RUN_BYTES_MAX },
             max_files: SYNCV_FILES_MAX as u32,
         }
     }

@@ -63,7 +63,7 @@ impl<'a> Writer<'a> {
         let mut wanted = first..promised.end.min(blocks.end);
         if let WritebackMode::Commit { journal } = self.mode {
             match self.file.find(&mut map, first)? {
-                Found::Extent(extent) if journal || extent.is_unwritten() => {
+                Found::Extent(extent) if journal.takes(length) || extent.is_unwritten() => {
                     return Ok(extent_mapping(&extent.cut(&wanted), map.cookie()));
                 }
                 // What lies behind may be journaled.

@@ -30,6 +30,9 @@ const AGE_STEPS: u64 = 5;
 /// Data on its way with unwritten records is brought out when it is more than this.
 const PENDING_BYTES_MAX: u64 = 16 << 20;
 
+/// Longest run of dirty bytes that a commit journals.
+pub(crate) const JOURNALED_RUN_BYTES_MAX: u64 = 16 << 10;
+
 /// What the writing of a file is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WritebackMode {
@@ -37,12 +40,33 @@ pub(crate) enum WritebackMode {
     Background,
     /// Somebody waits: a sync follows at once, and small data goes out together with it.
     Durable,
-    /// The working image of an atomic file is about to be committed; `journal`: what is written
-    /// already keeps its place, and its bytes travel in the record.
+    /// The working image of an atomic file is about to be committed.
     Commit {
-        /// Whether the commit is journaled.
-        journal: bool,
+        /// What of it is journaled: it keeps its place, and its bytes travel in the record.
+        journal: Journaling,
     },
+}
+
+/// What of a commit is journaled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Journaling {
+    /// Nothing: it is too much.
+    Nothing,
+    /// Short runs: a long one is cheaper to write once, and fragments less by moving.
+    ShortRuns,
+    /// Everything: the block map must not change.
+    Everything,
+}
+
+impl Journaling {
+    /// Whether a run of so many dirty bytes is journaled.
+    pub(crate) fn takes(self, run_bytes: u64) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::ShortRuns => run_bytes <= JOURNALED_RUN_BYTES_MAX,
+            Self::Everything => true,
+        }
+    }
 }
 
 /// Dirty inodes, and the thread that looks after them.

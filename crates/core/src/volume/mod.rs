@@ -38,7 +38,7 @@ use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-pub(crate) use background::WritebackMode;
+pub(crate) use background::{JOURNALED_RUN_BYTES_MAX, Journaling, WritebackMode};
 pub use options::{Atime, FormatOptions, MountOptions};
 pub(crate) use pending::DataDevice;
 

@@ -19,16 +19,19 @@
 //! * (I4) the ring never overwrites a record at or behind the tail: room is asked for before a
 //!   transaction is applied, and two records' worth is kept back for a checkpoint.
 //!
-//! Group commit: the writer lock is held over the device batch. Who waits for it meanwhile finds
-//! on waking either that its record is flushed, or that all that gathered is now its to write.
+//! Group commit: one committer leads, holding the writer lock over the device batch. Who waits
+//! meanwhile finds on waking either that its record is flushed, or that all that gathered is now its
+//! to write; see `turn.rs`.
 //!
-//! Locking: writer → transaction lock (to close the open record) → queue. Progress is atomic.
+//! Locking: turn → writer → transaction lock (to close the open record) → queue. Progress is atomic.
 
 mod open;
 mod recent;
+mod turn;
 
 pub(crate) use open::{OpenRecord, RECORD_BYTES_CLOSE};
 pub(crate) use recent::Recent;
+use turn::{Leader, Turn};
 
 use crate::error::Result;
 use crate::geometry::Geometry;
@@ -67,6 +70,7 @@ pub(crate) struct Writer {
 pub(crate) struct Log {
     geometry: Geometry,
     queue: Mutex<Queue>,
+    turn: Turn,
     writer: Mutex<Writer>,
     recent: Mutex<Recent>,
     tail_position: AtomicU64,
@@ -83,6 +87,7 @@ impl Log {
         Self {
             geometry,
             queue: Mutex::new(Queue { position: tail.position, ..Queue::default() }),
+            turn: Turn::default(),
             writer: Mutex::new(Writer {
                 previous_checksum: tail.checksum,
                 summed_bytes: 0,
@@ -111,6 +116,12 @@ impl Log {
 
     pub(crate) fn recent(&self) -> MutexGuard<'_, Recent> {
         self.recent.lock()
+    }
+
+    /// Waits until record `lsn` is flushed, or this thread is the one to write the log; `stopped`
+    /// ends the waiting, too.
+    pub(crate) fn wait_turn(&self, lsn: u64, stopped: impl Fn() -> bool) -> Option<Leader<'_>> {
+        self.turn.wait(|| self.flushed() >= lsn || stopped())
     }
 
     pub(crate) fn lock_writer(&self) -> MutexGuard<'_, Writer> {
