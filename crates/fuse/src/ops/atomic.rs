@@ -32,7 +32,7 @@ use crate::wire::channel::Channel;
 use crate::wire::reply::{Errno, Reply};
 
 /// How long an OPEN waits for a RELEASE that it may have overtaken.
-const OVERTAKEN: Duration = Duration::from_millis(1);
+const OVERTAKEN: Duration = Duration::from_millis(5);
 const STEP: Duration = Duration::from_micros(50);
 
 /// Files whose changes were given up, and of which the kernel may still cache them.
