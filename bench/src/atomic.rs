@@ -2,7 +2,7 @@
 //!
 //! | comparison | Ashlar | peers |
 //! |---|---|---|
-//! | one range of 4 KiB to 1 MiB | write, then a commit | pwrite + fdatasync, not atomic; XFS with `RWF_ATOMIC` |
+//! | one range, 4 KiB to 1 MiB | write, commit | pwrite + fdatasync, not atomic; XFS, `RWF_ATOMIC` |
 //! | 64 scattered blocks | one commit | 64 pwrites, one fdatasync, not atomic |
 //! | 8 threads | each commits a file of its own | one thread |
 //! | 10 files | one commit for all | a commit of one file |
@@ -168,7 +168,8 @@ fn bytes_per_update(settings: &Settings, own: &Own, file: &File) -> String {
     let counts = own.device.counts().since(&before);
     let after = file.extents(0..u64::MAX).expect("extents can be listed").len();
     format!(
-        "{} bytes and {:.4} flushes per update over {count}; extents before {extents}, after {after}",
+        "{} bytes and {:.4} flushes per update over {count}; extents before {extents}, \
+         after {after}",
         counts.bytes_written / count,
         counts.flushes as f64 / count as f64
     )

@@ -33,10 +33,7 @@ impl Drop for Scratch {
 }
 
 /// A volume in an image that is written in full, on a device that counts.
-pub(crate) fn volume(
-    folder: &Path,
-    bytes: u64,
-) -> (Scratch, Arc<Counted<FileDevice>>, Volume) {
+pub(crate) fn volume(folder: &Path, bytes: u64) -> (Scratch, Arc<Counted<FileDevice>>, Volume) {
     let path = folder.join("embedded.img");
     // An earlier run may have been stopped.
     let _ = fs::remove_file(&path);

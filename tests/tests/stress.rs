@@ -123,7 +123,8 @@ fn foreign_fsx_finds_the_right_bytes() {
         }
         let settings = format!(
             "flen = {size}\n[opsize]\nmin = 1\nmax = {largest}\n[weights]\n\
-             close_open = 1\nread = 10\nwrite = 10\nmapread = {mapped}\nmapwrite = {mapped}\ninvalidate = 1\ntruncate = 3\n\
+             close_open = 1\nread = 10\nwrite = 10\nmapread = {mapped}\nmapwrite = {mapped}\n\
+             invalidate = 1\ntruncate = 3\n\
              fsync = 0.2\nfdatasync = 0.2\nposix_fallocate = 2\npunch_hole = 3\nsendfile = 2\n\
              posix_fadvise = 2\ncopy_file_range = 3\n"
         );

@@ -194,7 +194,8 @@ fn difference(allowed: &[Contents], found: &Contents) -> String {
             version[file].iter().zip(found).position(|(allowed, found)| allowed != found)
         });
         words += &format!(
-            " file {file}: {} bytes, allowed {lengths:?}, first difference from the last {first:?};",
+            " file {file}: {} bytes, allowed {lengths:?}, first difference from the last \
+             {first:?};",
             found.len()
         );
     }

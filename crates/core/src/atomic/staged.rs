@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   tree      |====A====|=====B=====|           |==C==|
-//!   staged       |==s==|     (hole)  |==s==|              s: own place, granted, no record speaks of it
+//!   staged       |==s==|     (hole)  |==s==|              s: own place, no record speaks of it
 //!   reads     |AA|==s==|A|BB|   |BBB||==s==|     |==C==|
 //! ```
 //!

@@ -6,6 +6,7 @@ mod beside;
 mod concurrency;
 mod data;
 mod faults;
+mod name_cache;
 mod names;
 mod orphans;
 mod random;
