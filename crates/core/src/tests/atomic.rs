@@ -220,6 +220,29 @@ fn what_memory_cannot_hold_is_staged_and_not_committed() {
 }
 
 #[test]
+fn what_was_passed_over_by_age_is_staged_when_memory_gets_short() {
+    let small = MountOptions { cache_bytes: 8 << 20, ..options() };
+    let volume = Volume::mount(device(128), &small).unwrap();
+    let ino = filled(&volume, "file", &pattern(1, 1 << 20));
+    let file = open_atomic(&volume, ino);
+    write(&file, 0, &[7; 100_000]);
+    for _ in 0..10 {
+        volume.background_step().unwrap();
+    }
+    assert!(file.inode().data(&volume.pool).cache.is_dirty(), "memory is not short");
+    // So much that writers are slowed down until nothing old is dirty.
+    let other = open(&volume, make(&volume, ROOT, "other"));
+    for at in 0..24 {
+        write(&other, at << 20, &[9; 1 << 20]);
+        volume.background_step().unwrap();
+    }
+    assert!(!file.inode().data(&volume.pool).cache.is_dirty(), "it is staged");
+    assert_eq!(read_all(&file)[..100_000], [7; 100_000]);
+    file.abort_atomic().unwrap();
+    assert_eq!(read_all(&file), pattern(1, 1 << 20));
+}
+
+#[test]
 fn a_commit_of_very_many_pieces_takes_several_records() {
     let volume = Volume::mount(device(128), &options()).unwrap();
     let mut expected = pattern(1, 40 << 20);

@@ -121,6 +121,10 @@ impl Volume {
         // Cleared first: what becomes dirty from here on is queued again.
         inode.queued.store(false, Ordering::Release);
         let mut result = self.write_back(&inode, WritebackMode::Background);
+        if inode.data_if_any().is_some_and(|data| data.cache.is_dirty()) {
+            // An atomic file keeps what nobody committed until memory is short: I2.
+            self.note_dirty(&inode);
+        }
         if result.is_ok() && self.data_device.pending_bytes() > PENDING_BYTES_MAX {
             result = self.sync_log();
         }
