@@ -13,7 +13,7 @@
 use crate::crash::CrashStates;
 use crate::device::SimDevice;
 use crate::image::Image;
-use crate::sweep::{SweepOptions, SweepReport, VOLUME_BYTES, check_clean};
+use crate::sweep::{SweepOptions, SweepReport, VOLUME_BYTES, check_clean, cut_again};
 use ashlar_core::{
     Caller, FallocateMode, File, Ino, MountOptions, NewInode, OpenFlags, Volume, WriteFlags,
 };
@@ -94,7 +94,11 @@ pub fn sweep_seed(base: &Image, seed: u64, options: &SweepOptions) -> Result<Swe
             }
             let nested = inner.usize(..options.nested_every.max(1) * NESTED_LESS_OFTEN) == 0;
             let result = judge.state(image).and_then(|device| {
-                if nested { judge.recoveries(&device, &mut inner) } else { Ok(0) }
+                if nested {
+                    cut_again(&device, &mut inner, |image| judge.state(image))
+                } else {
+                    Ok(0)
+                }
             });
             match result {
                 Ok(count) => report.nested += count,
@@ -149,23 +153,6 @@ impl Judge<'_> {
         drop(volume);
         check_clean(&*device, "after recovery")?;
         Ok(device)
-    }
-
-    /// The same for what cuts during the recovery and the checkpoint may leave.
-    fn recoveries(&self, device: &SimDevice, random: &mut Rng) -> Result<u64, String> {
-        let history = device.history();
-        let mut states = CrashStates::new(device.base(), &history);
-        let mut failure = None;
-        for cut in 0..=history.len() {
-            states.visit(cut, 4, random, |image| {
-                if failure.is_none()
-                    && let Err(reason) = self.state(image)
-                {
-                    failure = Some(format!("second cut after event {cut} of recovery: {reason}"));
-                }
-            });
-        }
-        failure.map_or(Ok(states.distinct() as u64), Err)
     }
 
     fn compare(&self, volume: &Arc<Volume>) -> Result<(), String> {

@@ -88,7 +88,11 @@ pub fn sweep_seed(base: &Image, seed: u64, options: &SweepOptions) -> Result<Swe
             }
             let nested = inner.usize(..options.nested_every.max(1)) == 0;
             let result = judge.state(image).and_then(|recovery| {
-                if nested { judge.recoveries(&recovery, &mut inner) } else { Ok(0) }
+                if nested {
+                    cut_again(&recovery, &mut inner, |image| judge.state(image))
+                } else {
+                    Ok(0)
+                }
             });
             match result {
                 Ok(count) => report.nested += count,
@@ -148,23 +152,28 @@ impl Judge<'_> {
         check_clean(&*device, "after recovery")?;
         Ok(device)
     }
+}
 
-    /// The same for what cuts during the recovery may leave.
-    fn recoveries(&self, device: &SimDevice, random: &mut Rng) -> Result<u64, String> {
-        let history = device.history();
-        let mut states = CrashStates::new(device.base(), &history);
-        let mut failure = None;
-        for cut in 0..=history.len() {
-            states.visit(cut, 4, random, |image| {
-                if failure.is_none()
-                    && let Err(reason) = self.state(image)
-                {
-                    failure = Some(format!("second cut after event {cut} of recovery: {reason}"));
-                }
-            });
-        }
-        failure.map_or(Ok(states.distinct() as u64), Err)
+/// Judges what second cuts, in the middle of what `device` remembers of a recovery, may leave; returns
+/// how many distinct states that were.
+pub(crate) fn cut_again<T>(
+    device: &SimDevice,
+    random: &mut Rng,
+    judge: impl Fn(Image) -> Result<T, String>,
+) -> Result<u64, String> {
+    let history = device.history();
+    let mut states = CrashStates::new(device.base(), &history);
+    let mut failure = None;
+    for cut in 0..=history.len() {
+        states.visit(cut, 4, random, |image| {
+            if failure.is_none()
+                && let Err(reason) = judge(image)
+            {
+                failure = Some(format!("second cut after event {cut} of recovery: {reason}"));
+            }
+        });
     }
+    failure.map_or(Ok(states.distinct() as u64), Err)
 }
 
 pub(crate) fn check_clean(device: &dyn Device, when: &str) -> Result<(), String> {
