@@ -17,7 +17,7 @@
 //! times as much journaled as remapped.
 //!
 //! Failure: up to step 4 nothing has happened that a reader or the next try would notice. What was
-//! taken is dirty again.
+//! taken is dirty again. An image of which staging lost a part is not committed at all.
 //!
 //! Locking: inode locks of all files exclusively, so a write(2) is in one commit or in another; then
 //! all writeback locks, all map locks, all state locks, each in the order of inode numbers.
@@ -88,6 +88,10 @@ impl Volume {
         let files: Vec<FileRef<'_>> =
             inodes.iter().map(|inode| FileRef::new(self, inode)).collect();
         let _writebacks: Vec<_> = files.iter().map(|file| file.data.writeback.lock()).collect();
+        if let Some(file) = files.iter().find(|file| file.data.map.lock().holders.lost) {
+            // What is left of it is a mix of what was written and what was there before.
+            return Err(crate::Error::from(ErrorKind::Io).at(file.inode.ino));
+        }
         let committed = self.take(&files).and_then(|taken| {
             let own_place = |part: &&Part| part.way != Way::Journal;
             let parts = taken.iter().flat_map(|taken| &taken.parts).filter(own_place);

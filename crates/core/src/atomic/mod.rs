@@ -58,6 +58,8 @@ pub(crate) struct Holders {
     explicit: bool,
     /// Handles through which an update was begun and has not ended: as explicit.
     begun: u32,
+    /// Staging failed, and with it a part of the working image is gone: only discarding it helps.
+    pub(crate) lost: bool,
 }
 
 /// One handle's part in that.
@@ -216,6 +218,7 @@ impl Volume {
         let mut map = file.data.map.lock();
         map.unpromise(0..u64::MAX);
         map.staged.clear();
+        map.holders.lost = false;
         map.invalidate();
         drop(map);
         let state = inode.any_state();

@@ -59,6 +59,10 @@ impl File {
         let wanted = if data_only { Wanted::ForData } else { Wanted::Everything };
         let (volume, inode) = (&self.volume, &self.inode);
         if self.is_atomic() {
+            // Told before the commit: an error after it would deny what is durable.
+            if let Some(data) = inode.data_if_any() {
+                data.cache.check_error(&mut self.errors.lock())?;
+            }
             volume.commit_files(&[inode])?;
         }
         let written = volume.write_back_wanted(inode, WritebackMode::Durable, wanted);

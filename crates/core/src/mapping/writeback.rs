@@ -145,6 +145,7 @@ impl WritebackOps for Writer<'_> {
         let mut map = self.file.data.map.lock();
         map.unpromise(blocks.clone());
         map.take_granted(&blocks);
+        map.holders.lost |= map.holders.is_atomic();
         map.invalidate();
     }
 }

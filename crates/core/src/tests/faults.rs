@@ -68,6 +68,32 @@ fn faulty() -> (Arc<FaultyDevice>, Arc<Volume>) {
 }
 
 #[test]
+fn an_image_that_lost_data_on_its_way_is_not_committed() {
+    let (device, volume) = faulty();
+    let ino = make(&volume, ROOT, "file");
+    let old = pattern(1, 1 << 20);
+    write(&open(&volume, ino), 0, &old);
+    volume.unmount().unwrap();
+    let small = MountOptions { cache_bytes: 2 << 20, ..options() };
+    let volume = Volume::mount(Arc::<FaultyDevice>::clone(&device) as _, &small).unwrap();
+    let file = volume.open(ino, OpenFlags { atomic: true, ..OpenFlags::read_write() }).unwrap();
+    device.fail_data.store(true, Ordering::Relaxed);
+    write(&file, 0, &pattern(2, 900_000));
+    write(&file, 900_000, &pattern(3, 1_500_000));
+    // Each write was slowed down until it had been tried to stage what was dirty.
+    device.fail_data.store(false, Ordering::Relaxed);
+    assert_eq!(errno(file.fsync(false)), libc::EIO);
+    assert_eq!(errno(file.fsync(false)), libc::EIO, "it is not whole the second time either");
+    file.abort_atomic().unwrap();
+    assert!(read_all(&file) == old);
+    write(&file, 5, b"new");
+    file.fsync(false).unwrap();
+    drop(file);
+    let found = read_all(&open(&remount(&volume, &options()), ino));
+    assert!(&found[5..8] == b"new" && found[8..] == old[8..]);
+}
+
+#[test]
 fn a_failed_writeback_is_told_once_to_each_handle_and_the_volume_lives() {
     let (device, volume) = faulty();
     let ino = make(&volume, ROOT, "file");
